@@ -1,0 +1,2 @@
+//! The `subband` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Distillation methods: classical and frequency-domain, with their adapters.

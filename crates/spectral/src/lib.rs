@@ -1,0 +1,1 @@
+//! Differentiable frequency transforms on Burn tensors: DWT, FFT, DCT, filters and band splits.

@@ -1,0 +1,1 @@
+//! The training system: recipe, plan, run with exact resume, and evidence.
