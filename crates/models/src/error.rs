@@ -1,0 +1,177 @@
+//! What can go wrong with networks and weight files, each with its remedy.
+use std::path::PathBuf;
+
+use crate::tap::TapShape;
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The name is not in the registry.
+    #[error("there is no network `{name}`{}; `subband taps` lists them all", did_you_mean(.nearest))]
+    UnknownNetwork {
+        /// The name asked for.
+        name: String,
+        /// The registered name most like it.
+        nearest: Option<String>,
+    },
+    /// A network cannot be built from this configuration.
+    #[error("network `{network}`: {reason}")]
+    BadConfig {
+        /// The network.
+        network: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// The network has no such tap.
+    #[error("network `{network}` has no tap `{name}`{}; it has {available}", did_you_mean(.nearest))]
+    UnknownTap {
+        /// The network.
+        network: String,
+        /// The tap asked for.
+        name: String,
+        /// The tap most like it.
+        nearest: Option<String>,
+        /// All taps, separated by commas.
+        available: String,
+    },
+    /// The input is smaller than the network can reduce.
+    #[error(
+        "network `{network}` cannot take an input of {height}x{width}: nothing is left at `{node}`; \
+         the smallest square input is {smallest}x{smallest}"
+    )]
+    InputTooSmall {
+        /// The network.
+        network: String,
+        /// Input height.
+        height: usize,
+        /// Input width.
+        width: usize,
+        /// The operation whose output would be empty.
+        node: String,
+        /// Side of the smallest square input that works.
+        smallest: usize,
+    },
+    /// The input has another number of channels than the network.
+    #[error(
+        "network `{network}` was built for {expected} input channels and got {found}; \
+         build it with `in_channels = {found}` or convert the images"
+    )]
+    InputChannels {
+        /// The network.
+        network: String,
+        /// Channels it was built for.
+        expected: usize,
+        /// Channels of the input.
+        found: usize,
+    },
+    /// Training statistics of a single value.
+    #[error(
+        "batch normalisation `{layer}` got one value per channel in training, whose variance is undefined; \
+         use a larger batch or a larger input"
+    )]
+    SingleValueStatistics {
+        /// The layer.
+        layer: String,
+    },
+    /// A network with folded batch normalisations was asked to train.
+    #[error("network `{network}` has its batch normalisations folded and can only run in evaluation mode")]
+    FoldedTraining {
+        /// The network.
+        network: String,
+    },
+    /// Two parts of a graph do not fit; raised for any tensor rank an operation cannot take.
+    #[error("network `{network}`: operation `{node}` cannot take {shape}")]
+    WrongRank {
+        /// The network.
+        network: String,
+        /// The operation.
+        node: String,
+        /// What it got.
+        shape: TapShape,
+    },
+    /// A freeze prefix that matches no parameter.
+    #[error("no parameter of `{network}` starts with `{prefix}`{}", did_you_mean(.nearest))]
+    UnknownPrefix {
+        /// The network.
+        network: String,
+        /// The prefix.
+        prefix: String,
+        /// The nearest module name.
+        nearest: Option<String>,
+    },
+    /// The weights are those of another network.
+    #[error(
+        "these weights do not fit `{network}`: {matched} of its {expected} tensors are in the file's {found}, \
+         missing for example {missing}, unused for example {unexpected}{}", looks_like(.guess)
+    )]
+    OtherNetwork {
+        /// The network that was to be loaded.
+        network: String,
+        /// Tensors found by name.
+        matched: usize,
+        /// Tensors the network has.
+        expected: usize,
+        /// Tensors the file has.
+        found: usize,
+        /// A few missing names.
+        missing: String,
+        /// A few names of the file that the network lacks.
+        unexpected: String,
+        /// The registered network the file fits.
+        guess: Option<String>,
+    },
+    /// Names fit and shapes do not.
+    #[error("the shapes of these weights do not fit `{network}`: {details}{remedy}")]
+    ShapeMismatch {
+        /// The network.
+        network: String,
+        /// Each mismatch: name, shape in the network, shape in the file.
+        details: String,
+        /// What to do, when it can be told (another number of classes or of input channels).
+        remedy: String,
+    },
+    /// A tensor of the file has a type weights cannot have.
+    #[error("tensor `{name}` of the weights has the type {dtype}, which cannot be turned into f32")]
+    BadDtype {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        dtype: String,
+    },
+    /// A weight file that cannot be read as what it claims to be.
+    #[error("cannot read weights from {}: {reason}", .path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+fn did_you_mean(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default()
+}
+
+fn looks_like(guess: &Option<String>) -> String {
+    guess.as_ref().map(|g| format!("; the file fits `{g}`")).unwrap_or_default()
+}
+
+/// The candidate most like `name`, if any is close enough to be a slip of the keys.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+    candidates
+        .map(|c| (strsim::jaro_winkler(name, c), c))
+        .filter(|(score, _)| *score > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, c)| c.to_string())
+}
