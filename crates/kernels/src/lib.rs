@@ -1,1 +1,17 @@
-//! CPU kernels and custom differentiable operations: the only crate with unsafe code and the only one that touches Burn's internals.
+//! CPU kernels and custom differentiable operations: the only crate with `unsafe` code and the only one that touches
+//! Burn's internals.
+//!
+//! Each operation has a fast implementation on Flex, Burn's pure-Rust CPU backend, and a function on plain tensors that
+//! falls back to Burn's own operations elsewhere. Results are equal bit for bit for any number of threads.
+#![deny(missing_docs)]
+
+use burn::prelude::*;
+
+pub mod conv;
+mod flex;
+mod simd;
+
+/// Whether a tensor lives on Flex (with or without autodiff), where the fast kernels run.
+pub fn is_flex<const D: usize>(x: &Tensor<D>) -> bool {
+    matches!(x.device().inner().as_dispatch(), burn::backend::DispatchDevice::Flex(_))
+}

@@ -1,0 +1,395 @@
+//! Vectors of lanes: the unit the Fourier kernels compute with.
+//!
+//! Lane `l` of every vector belongs to plane `l` of a group of planes, so that a transform reads like scalar code and
+//! fills the vector registers whatever the size of the map. One generic body is compiled for AVX-512, AVX2 and the base
+//! instruction set; [`Real::with_lanes`] picks at run time.
+use std::ops::{Add, Mul, Neg, Sub};
+
+use burn::backend::flex::{FlexTensor, Layout};
+use burn::tensor::{Bytes, DType, Element, Shape};
+
+use crate::simd::{Level, level};
+
+/// A vector of `LANES` real numbers.
+///
+/// Methods of the vector types use instructions of their set: they may only be called inside [`Lanes::vectorize`].
+pub(crate) trait Lanes: Copy + Send + Sync + 'static {
+    /// Scalar type.
+    type Real: Real;
+    /// Number of lanes.
+    const LANES: usize;
+    /// All lanes equal.
+    fn splat(x: Self::Real) -> Self;
+    /// Unaligned load of `LANES` numbers.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `LANES` numbers.
+    unsafe fn load(p: *const Self::Real) -> Self;
+    /// Unaligned store of `LANES` numbers.
+    ///
+    /// # Safety
+    /// `p` is valid for writing `LANES` numbers.
+    unsafe fn store(self, p: *mut Self::Real);
+    /// `self + b`.
+    fn add(self, b: Self) -> Self;
+    /// `self - b`.
+    fn sub(self, b: Self) -> Self;
+    /// `self * b`.
+    fn mul(self, b: Self) -> Self;
+    /// `self * b + c`.
+    fn mul_add(self, b: Self, c: Self) -> Self;
+    /// `c - self * b`.
+    fn neg_mul_add(self, b: Self, c: Self) -> Self;
+    /// Transposes `LANES` vectors in place.
+    ///
+    /// # Safety
+    /// `tile` points to `LANES` vectors.
+    #[inline(always)]
+    unsafe fn transpose(tile: *mut Self) {
+        let p = tile.cast::<Self::Real>();
+        for i in 0..Self::LANES {
+            for j in 0..i {
+                // SAFETY: both indices lie below LANES * LANES.
+                unsafe { std::ptr::swap(p.add(i * Self::LANES + j), p.add(j * Self::LANES + i)) };
+            }
+        }
+    }
+    /// Runs `op` in a function compiled for the instruction set of this vector.
+    fn vectorize<O: Vectorized<Self>>(op: O);
+    /// Zero.
+    #[inline(always)]
+    fn zero() -> Self {
+        Self::splat(Self::Real::from_f64(0.0))
+    }
+    /// `0 - self`.
+    #[inline(always)]
+    fn neg(self) -> Self {
+        Self::zero().sub(self)
+    }
+}
+
+/// A body to be compiled for the instruction set of `V`; `call` must be `#[inline(always)]`.
+pub(crate) trait Vectorized<V> {
+    /// Does the work.
+    fn call(self);
+}
+
+/// An operation that is generic over the vector type.
+pub(crate) trait WithLanes<T: Real> {
+    /// Runs with the vector type chosen for this processor.
+    fn run<V: Lanes<Real = T>>(self);
+}
+
+/// f32 or f64.
+pub(crate) trait Real:
+    Element + Send + Sync + PartialOrd + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Neg<Output = Self>
+{
+    /// Burn's name of the type.
+    const DTYPE: DType;
+    /// Rounds to this type.
+    fn from_f64(x: f64) -> Self;
+    /// Runs `op` with the best vector type for `planes` planes.
+    fn with_lanes<O: WithLanes<Self>>(planes: usize, op: O);
+    /// The numbers of a contiguous tensor.
+    fn numbers(x: &FlexTensor) -> &[Self];
+    /// A contiguous tensor.
+    fn tensor(x: Vec<Self>, shape: &[usize]) -> FlexTensor;
+    /// e^x.
+    fn exp(self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// The cached plans of this type.
+    fn plans() -> &'static super::plan::Plans<Self>;
+}
+
+macro_rules! real {
+    ($t:ty, $dtype:expr, $wide:ty, $half:ty, $base:ty) => {
+        impl Real for $t {
+            const DTYPE: DType = $dtype;
+            #[inline(always)]
+            fn from_f64(x: f64) -> Self {
+                x as $t
+            }
+            fn with_lanes<O: WithLanes<Self>>(planes: usize, op: O) {
+                // Few planes leave most lanes empty; a single lane then needs less memory and time.
+                if planes <= 2 {
+                    return op.run::<Array<$t, 1>>();
+                }
+                match level() {
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx512 => op.run::<$wide>(),
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx2 => op.run::<$half>(),
+                    _ => op.run::<$base>(),
+                }
+            }
+            fn numbers(x: &FlexTensor) -> &[Self] {
+                let start = x.layout().start_offset();
+                &x.storage::<$t>()[start..start + x.layout().num_elements()]
+            }
+            fn tensor(x: Vec<Self>, shape: &[usize]) -> FlexTensor {
+                FlexTensor::new(Bytes::from_elems(x), Layout::contiguous(Shape::from(shape.to_vec())), $dtype)
+            }
+            #[inline(always)]
+            fn exp(self) -> Self {
+                <$t>::exp(self)
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                <$t>::sqrt(self)
+            }
+            fn plans() -> &'static super::plan::Plans<Self> {
+                static PLANS: std::sync::OnceLock<super::plan::Plans<$t>> = std::sync::OnceLock::new();
+                PLANS.get_or_init(Default::default)
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+real!(f32, DType::F32, x86::F32x16, x86::F32x8, Array<f32, 8>);
+#[cfg(target_arch = "x86_64")]
+real!(f64, DType::F64, x86::F64x8, x86::F64x4, Array<f64, 4>);
+#[cfg(not(target_arch = "x86_64"))]
+real!(f32, DType::F32, Array<f32, 8>, Array<f32, 8>, Array<f32, 8>);
+#[cfg(not(target_arch = "x86_64"))]
+real!(f64, DType::F64, Array<f64, 4>, Array<f64, 4>, Array<f64, 4>);
+
+/// Lanes as an array, which the compiler vectorises for the base instruction set.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Array<T, const N: usize>([T; N]);
+
+impl<T: Real, const N: usize> Lanes for Array<T, N> {
+    type Real = T;
+    const LANES: usize = N;
+    #[inline(always)]
+    fn splat(x: T) -> Self {
+        Self([x; N])
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const T) -> Self {
+        // SAFETY: the caller vouches for N numbers; arrays of T have T's alignment.
+        unsafe { Self(*p.cast::<[T; N]>()) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut T) {
+        // SAFETY: as in `load`.
+        unsafe { *p.cast::<[T; N]>() = self.0 }
+    }
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        Self(std::array::from_fn(|l| self.0[l] + b.0[l]))
+    }
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        Self(std::array::from_fn(|l| self.0[l] - b.0[l]))
+    }
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        Self(std::array::from_fn(|l| self.0[l] * b.0[l]))
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        Self(std::array::from_fn(|l| self.0[l] * b.0[l] + c.0[l]))
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, b: Self, c: Self) -> Self {
+        Self(std::array::from_fn(|l| c.0[l] - self.0[l] * b.0[l]))
+    }
+    fn vectorize<O: Vectorized<Self>>(op: O) {
+        op.call();
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86 {
+    //! Vectors of x86-64 registers.
+    use super::{Lanes, Vectorized};
+    use std::arch::x86_64::*;
+
+    macro_rules! vector {
+        ($(#[$meta:meta])* $name:ident, $real:ty, $reg:ty, $n:expr, $features:literal, $splat:ident, $load:ident, $store:ident,
+         $add:ident, $sub:ident, $mul:ident, $fmadd:ident, $fnmadd:ident, $transpose:ident) => {
+            $(#[$meta])*
+            #[derive(Clone, Copy)]
+            #[repr(transparent)]
+            pub(crate) struct $name($reg);
+
+            // SAFETY (all of this block): the type is only used inside `vectorize`, after `simd::level` has found the
+            // instruction set; pointers are the caller's promise.
+            impl Lanes for $name {
+                type Real = $real;
+                const LANES: usize = $n;
+                #[inline(always)]
+                fn splat(x: $real) -> Self {
+                    unsafe { Self($splat(x)) }
+                }
+                #[inline(always)]
+                unsafe fn load(p: *const $real) -> Self {
+                    unsafe { Self($load(p)) }
+                }
+                #[inline(always)]
+                unsafe fn store(self, p: *mut $real) {
+                    unsafe { $store(p, self.0) }
+                }
+                #[inline(always)]
+                fn add(self, b: Self) -> Self {
+                    unsafe { Self($add(self.0, b.0)) }
+                }
+                #[inline(always)]
+                fn sub(self, b: Self) -> Self {
+                    unsafe { Self($sub(self.0, b.0)) }
+                }
+                #[inline(always)]
+                fn mul(self, b: Self) -> Self {
+                    unsafe { Self($mul(self.0, b.0)) }
+                }
+                #[inline(always)]
+                fn mul_add(self, b: Self, c: Self) -> Self {
+                    unsafe { Self($fmadd(self.0, b.0, c.0)) }
+                }
+                #[inline(always)]
+                fn neg_mul_add(self, b: Self, c: Self) -> Self {
+                    unsafe { Self($fnmadd(self.0, b.0, c.0)) }
+                }
+                #[inline(always)]
+                unsafe fn transpose(tile: *mut Self) {
+                    unsafe { $transpose(tile.cast()) }
+                }
+                fn vectorize<O: Vectorized<Self>>(op: O) {
+                    #[target_feature(enable = $features)]
+                    fn compiled<O: Vectorized<$name>>(op: O) {
+                        op.call();
+                    }
+                    unsafe { compiled(op) }
+                }
+            }
+        };
+    }
+
+    vector!(
+        /// 16 lanes of f32 (AVX-512).
+        F32x16, f32, __m512, 16, "avx512f,avx512vl,avx2,fma", _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
+        _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, transpose_f32x16
+    );
+    vector!(
+        /// 8 lanes of f64 (AVX-512).
+        F64x8, f64, __m512d, 8, "avx512f,avx512vl,avx2,fma", _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd,
+        _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_fmadd_pd, _mm512_fnmadd_pd, transpose_f64x8
+    );
+    vector!(
+        /// 8 lanes of f32 (AVX2).
+        F32x8, f32, __m256, 8, "avx2,fma", _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
+        _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, transpose_f32x8
+    );
+    vector!(
+        /// 4 lanes of f64 (AVX2).
+        F64x4, f64, __m256d, 4, "avx2,fma", _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd,
+        _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_fmadd_pd, _mm256_fnmadd_pd, transpose_f64x4
+    );
+
+    /// Exchanges off-diagonal squares of growing side: side 1, 2, 4, 8 transposes 16 rows.
+    #[inline(always)]
+    unsafe fn transpose_f32x16(tile: *mut __m512) {
+        macro_rules! side {
+            ($t:ident, $d:literal) => {{
+                let lane = |low: bool| {
+                    let index: [i32; 16] = std::array::from_fn(|l| {
+                        let second = if low { l & $d != 0 } else { l & $d == 0 };
+                        match (low, second) {
+                            (true, false) => l as i32,
+                            (true, true) => 16 + (l - $d) as i32,
+                            (false, true) => (l + $d) as i32,
+                            (false, false) => 16 + l as i32,
+                        }
+                    });
+                    unsafe { _mm512_loadu_si512(index.as_ptr().cast()) }
+                };
+                let (low, high) = (lane(true), lane(false));
+                for i in 0..16 {
+                    if i & $d == 0 {
+                        let (a, b) = ($t[i], $t[i + $d]);
+                        unsafe {
+                            $t[i] = _mm512_permutex2var_ps(a, low, b);
+                            $t[i + $d] = _mm512_permutex2var_ps(a, high, b);
+                        }
+                    }
+                }
+            }};
+        }
+        // SAFETY: the caller passes 16 vectors.
+        let t = unsafe { &mut *tile.cast::<[__m512; 16]>() };
+        side!(t, 1);
+        side!(t, 2);
+        side!(t, 4);
+        side!(t, 8);
+    }
+
+    #[inline(always)]
+    unsafe fn transpose_f64x8(tile: *mut __m512d) {
+        macro_rules! side {
+            ($t:ident, $d:literal) => {{
+                let low: [i64; 8] = std::array::from_fn(|l| if l & $d == 0 { l as i64 } else { 8 + (l - $d) as i64 });
+                let high: [i64; 8] = std::array::from_fn(|l| if l & $d == 0 { (l + $d) as i64 } else { 8 + l as i64 });
+                unsafe {
+                    let (low, high) = (_mm512_loadu_si512(low.as_ptr().cast()), _mm512_loadu_si512(high.as_ptr().cast()));
+                    for i in 0..8 {
+                        if i & $d == 0 {
+                            let (a, b) = ($t[i], $t[i + $d]);
+                            $t[i] = _mm512_permutex2var_pd(a, low, b);
+                            $t[i + $d] = _mm512_permutex2var_pd(a, high, b);
+                        }
+                    }
+                }
+            }};
+        }
+        // SAFETY: the caller passes 8 vectors.
+        let t = unsafe { &mut *tile.cast::<[__m512d; 8]>() };
+        side!(t, 1);
+        side!(t, 2);
+        side!(t, 4);
+    }
+
+    #[inline(always)]
+    unsafe fn transpose_f32x8(tile: *mut __m256) {
+        // SAFETY: the caller passes 8 vectors.
+        let t = unsafe { &mut *tile.cast::<[__m256; 8]>() };
+        unsafe {
+            for i in [0, 2, 4, 6] {
+                let (a, b) = (t[i], t[i + 1]);
+                // Exchange of side 1: even lanes of both, odd lanes of both.
+                t[i] = _mm256_blend_ps::<0b1010_1010>(a, _mm256_shuffle_ps::<0b10_10_00_00>(b, b));
+                t[i + 1] = _mm256_blend_ps::<0b1010_1010>(_mm256_shuffle_ps::<0b11_11_01_01>(a, a), b);
+            }
+            for i in [0, 1, 4, 5] {
+                let (a, b) = (t[i], t[i + 2]);
+                t[i] = _mm256_shuffle_ps::<0b01_00_01_00>(a, b);
+                t[i + 2] = _mm256_shuffle_ps::<0b11_10_11_10>(a, b);
+            }
+            for i in 0..4 {
+                let (a, b) = (t[i], t[i + 4]);
+                t[i] = _mm256_permute2f128_ps::<0x20>(a, b);
+                t[i + 4] = _mm256_permute2f128_ps::<0x31>(a, b);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose_f64x4(tile: *mut __m256d) {
+        // SAFETY: the caller passes 4 vectors.
+        let t = unsafe { &mut *tile.cast::<[__m256d; 4]>() };
+        unsafe {
+            for i in [0, 2] {
+                let (a, b) = (t[i], t[i + 1]);
+                t[i] = _mm256_unpacklo_pd(a, b);
+                t[i + 1] = _mm256_unpackhi_pd(a, b);
+            }
+            for i in [0, 1] {
+                let (a, b) = (t[i], t[i + 2]);
+                t[i] = _mm256_permute2f128_pd::<0x20>(a, b);
+                t[i + 2] = _mm256_permute2f128_pd::<0x31>(a, b);
+            }
+        }
+    }
+}
