@@ -3,13 +3,45 @@
 //! A network is a list of named operations built by one short file per family (`zoo`). Everything else follows from
 //! that list: the forward pass with only the operations that the wanted taps need, shapes, multiply-adds, folding of
 //! batch normalisations, PyTorch's parameter names.
+//!
+//! Tap names are the same in all families: `stem`, `stage1` to `stageN`, the values before their activations as
+//! `stageK.pre`, `pooled` (the classifier's input) and `logits`.
+//!
+//! ```
+//! use burn::prelude::*;
+//! use subband_models::{Mode, NetworkConfig};
+//! # fn main() -> Result<(), subband_models::ModelError> {
+//! let device = Device::flex();
+//! let network = NetworkConfig::new("cifar-resnet8", 3, 10).init(subband_seed::Stream::new(1), &device)?;
+//! let images = Tensor::zeros([2, 3, 32, 32], &device);
+//! let features = network.forward(images, Mode::Eval, &["stage2".to_string()])?;
+//! assert_eq!(features.logits.dims(), [2, 10]);
+//! assert_eq!(features.taps["stage2"].shape().to_string(), "32x16x16");
+//! # Ok(())
+//! # }
+//! ```
 #![deny(missing_docs)]
+mod align;
+mod builder;
 mod error;
+mod execute;
+mod fold;
+mod graph;
+mod init;
+mod layers;
 mod network;
+mod shape;
+mod state;
 mod tap;
 pub mod weights;
+mod zoo;
+
+#[cfg(test)]
+mod tests;
 
 pub use error::ModelError;
-pub use network::{LoadReport, Mode, Network, NetworkConfig, ParamInfo, network_names};
+pub use layers::Mode;
+pub use network::{Network, NetworkConfig, ParamInfo, network_names};
+pub use state::LoadReport;
 pub use tap::{Feature, Features, TapInfo, TapKind, TapShape};
 pub use weights::StateDict;

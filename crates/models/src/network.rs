@@ -1,9 +1,16 @@
 //! The network: layers with parameters and the graph that connects them.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use burn::module::ParamId;
 use burn::prelude::*;
 use subband_seed::Stream;
 
-use crate::{Features, ModelError, StateDict, TapInfo};
+use crate::error::nearest;
+use crate::graph::{Graph, LayerKind};
+use crate::layers::{Layer, param_id};
+use crate::tap::TapKind;
+use crate::{ModelError, TapInfo, init, zoo};
 
 /// What to build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,116 +24,233 @@ pub struct NetworkConfig {
 }
 
 impl NetworkConfig {
-    /// A configuration.
+    /// The network `name` for images of `in_channels` channels and `classes` classes.
     pub fn new(name: &str, in_channels: usize, classes: usize) -> Self {
         Self { name: name.to_string(), in_channels, classes }
     }
 
-    /// Builds the network.
-    pub fn init(&self, _seed: Stream, _device: &Device) -> Result<Network, ModelError> {
-        todo!()
+    /// Builds the network with fresh weights: the same seed and name give the same weights, whatever else is built.
+    ///
+    /// On a device with autodiff the parameters require gradients.
+    ///
+    /// # Errors
+    /// An unknown name (the nearest one is offered); no channels or no classes.
+    pub fn init(&self, seed: Stream, device: &Device) -> Result<Network, ModelError> {
+        Ok(Network::from_graph(self.graph()?, seed, device))
+    }
+
+    /// Taps at an input size without making any weights.
+    pub fn taps(&self, height: usize, width: usize) -> Result<Vec<TapInfo>, ModelError> {
+        self.graph()?.tap_infos(height, width)
+    }
+
+    pub(crate) fn graph(&self) -> Result<Graph, ModelError> {
+        if self.in_channels == 0 || self.classes == 0 {
+            let reason = format!(
+                "needs at least one input channel and one class, got {} and {}",
+                self.in_channels, self.classes
+            );
+            return Err(ModelError::BadConfig { network: self.name.clone(), reason });
+        }
+        zoo::build(&self.name, self.in_channels, self.classes).ok_or_else(|| ModelError::UnknownNetwork {
+            name: self.name.clone(),
+            nearest: nearest(&self.name, network_names().into_iter()),
+        })
     }
 }
 
-/// Names.
+/// All names that [`NetworkConfig`] knows, in the order of their families.
 pub fn network_names() -> Vec<&'static str> {
-    todo!()
+    zoo::names()
 }
 
-/// Mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Train.
-    Train,
-    /// Eval.
-    Eval,
-}
-
-/// Report.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct LoadReport {
-    /// Tensors loaded.
-    pub loaded: usize,
-    /// The prefix of the file's names that was left out (`module.`, ...).
-    pub prefix: String,
-    /// Tensors of the network that the file lacks.
-    pub missing: Vec<String>,
-    /// Tensors of the file that the network lacks.
-    pub unused: Vec<String>,
-    /// Tensors whose shape differs (only from `load_partial`).
-    pub mismatched: Vec<String>,
-}
-
-/// One parameter.
+/// One parameter, as an optimiser or a person sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParamInfo {
     /// PyTorch's name.
     pub name: String,
-    /// Its id in optimisers.
+    /// Its id in gradients and optimiser states, a function of the name.
     pub id: ParamId,
     /// Shape.
     pub shape: Vec<usize>,
-    /// Whether it is trained.
+    /// Whether it is trained (not frozen by [`Network::freeze`]).
     pub trainable: bool,
 }
 
-/// Network.
+/// A network: a Burn module whose parameters an optimiser sees, with the graph that runs them.
+///
+/// A clone is independent, running statistics included. [`Module::num_params`] also counts running statistics;
+/// [`Network::param_count`] does not.
 #[derive(Module, Debug)]
 pub struct Network {
-    layers: Vec<burn::module::Param<Tensor<1>>>,
+    layers: Vec<Layer>,
+    #[module(skip)]
+    graph: Arc<Graph>,
+    #[module(skip)]
+    frozen: Arc<BTreeSet<String>>,
 }
 
-#[allow(missing_docs)]
 impl Network {
+    fn from_graph(graph: Graph, seed: Stream, device: &Device) -> Self {
+        let layers = graph.layers.iter().map(|spec| init::layer(spec, seed, device)).collect();
+        Self::from_parts(layers, graph)
+    }
+
+    pub(crate) fn from_parts(layers: Vec<Layer>, graph: Graph) -> Self {
+        Self { layers, graph: Arc::new(graph), frozen: Arc::default() }
+    }
+
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    pub(crate) fn layer(&self, index: usize) -> &Layer {
+        &self.layers[index]
+    }
+
+    pub(crate) fn layers_mut(&mut self) -> &mut [Layer] {
+        &mut self.layers
+    }
+
+    /// The registered name.
     pub fn name(&self) -> &str {
-        todo!()
+        &self.graph.network
     }
+
+    /// Channels of the input.
     pub fn in_channels(&self) -> usize {
-        todo!()
+        self.graph.in_channels
     }
+
+    /// Number of classes.
     pub fn classes(&self) -> usize {
-        todo!()
+        self.graph.classes
     }
+
+    /// The device of the parameters, with its autodiff setting.
     pub fn device(&self) -> Device {
-        todo!()
+        match self.layers.first() {
+            Some(Layer::Conv(l)) => l.weight.val().device(),
+            Some(Layer::BatchNorm(l)) => l.weight.val().device(),
+            Some(Layer::Linear(l)) => l.weight.val().device(),
+            None => Device::default(),
+        }
     }
+
+    pub(crate) fn is_autodiff(&self) -> bool {
+        self.device().is_autodiff()
+    }
+
+    /// Names of the taps, from the input to the logits.
     pub fn tap_names(&self) -> Vec<&str> {
-        todo!()
+        self.graph.taps.iter().map(|t| t.name.as_str()).collect()
     }
-    pub fn taps(&self, _height: usize, _width: usize) -> Result<Vec<TapInfo>, ModelError> {
-        todo!()
+
+    /// The taps with their shapes for images of `height` x `width`.
+    ///
+    /// # Errors
+    /// An input too small for the network's strides.
+    pub fn taps(&self, height: usize, width: usize) -> Result<Vec<TapInfo>, ModelError> {
+        self.graph.tap_infos(height, width)
     }
-    pub fn forward(&self, _x: Tensor<4>, _mode: Mode, _want: &[String]) -> Result<Features, ModelError> {
-        todo!()
+
+    /// Multiply-adds for one image: convolutions and fully connected layers only.
+    ///
+    /// # Errors
+    /// An input too small for the network's strides.
+    pub fn macs(&self, height: usize, width: usize) -> Result<u64, ModelError> {
+        self.graph.macs(height, width)
     }
-    pub fn macs(&self, _height: usize, _width: usize) -> Result<u64, ModelError> {
-        todo!()
-    }
+
+    /// Number of parameters, frozen ones included, running statistics not.
     pub fn param_count(&self) -> usize {
-        todo!()
+        self.graph.params().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
+
+    /// Number of parameters that are not frozen.
     pub fn trainable_count(&self) -> usize {
-        todo!()
+        self.params().filter(|p| p.trainable).map(|p| p.shape.iter().product::<usize>()).sum()
     }
-    pub fn params(&self) -> Vec<ParamInfo> {
-        todo!()
+
+    /// All parameters in the order of the layers.
+    pub fn params(&self) -> impl Iterator<Item = ParamInfo> + '_ {
+        self.graph.params().map(|(name, shape)| {
+            let trainable = !self.frozen.contains(&name);
+            ParamInfo { id: param_id(&name), name, shape, trainable }
+        })
     }
-    pub fn fold_batch_norm(&self, _keep: &[String]) -> Network {
-        todo!()
+
+    /// Freezes every parameter whose name starts with one of the prefixes (`conv1`, `layer1.0`; an empty one freezes
+    /// all): it gets no gradient, and a batch normalisation frozen as a whole also keeps its running statistics and
+    /// uses them. Freezing adds to what is frozen already.
+    ///
+    /// # Errors
+    /// A prefix that matches no parameter.
+    pub fn freeze(mut self, prefixes: &[String]) -> Result<Self, ModelError> {
+        let mut frozen = (*self.frozen).clone();
+        for prefix in prefixes {
+            let names: Vec<String> =
+                self.graph.params().map(|(name, _)| name).filter(|name| is_prefix(prefix, name)).collect();
+            if names.is_empty() {
+                return Err(ModelError::UnknownPrefix {
+                    network: self.graph.network.clone(),
+                    prefix: prefix.clone(),
+                    nearest: nearest(prefix, self.graph.layers.iter().map(|l| l.name.as_str())),
+                });
+            }
+            frozen.extend(names);
+        }
+        self.frozen = Arc::new(frozen);
+        self.apply_frozen();
+        Ok(self)
     }
-    pub fn state_dict(&self) -> StateDict {
-        todo!()
+
+    /// Whether every parameter of a layer is frozen.
+    pub(crate) fn is_frozen_layer(&self, index: usize) -> bool {
+        let spec = &self.graph.layers[index];
+        !self.frozen.is_empty() && spec.params().iter().all(|(s, _)| self.frozen.contains(&format!("{}.{s}", spec.name)))
     }
-    pub fn load(&mut self, _state: &StateDict) -> Result<LoadReport, ModelError> {
-        todo!()
+
+    /// Brings the parameters' gradient requirement in line with the frozen names.
+    pub(crate) fn apply_frozen(&mut self) {
+        let (graph, frozen) = (self.graph.clone(), self.frozen.clone());
+        for (layer, spec) in self.layers.iter_mut().zip(&graph.layers) {
+            let trained = |suffix: &str| !frozen.contains(&format!("{}.{suffix}", spec.name));
+            layer.require_grad(trained("weight"), trained("bias"));
+        }
     }
-    pub fn load_partial(&mut self, _state: &StateDict) -> Result<LoadReport, ModelError> {
-        todo!()
+
+    /// A table of the taps, the parameters and the multiply-adds at an input size, for people.
+    ///
+    /// # Errors
+    /// An input too small for the network's strides.
+    pub fn describe(&self, height: usize, width: usize) -> Result<String, ModelError> {
+        let mut text = format!(
+            "{}: {} parameters, {} multiply-adds at {}x{height}x{width}, {} classes\n{:<14} {:>14} {:>7}  kind\n",
+            self.name(),
+            self.param_count(),
+            self.macs(height, width)?,
+            self.in_channels(),
+            self.classes(),
+            "tap",
+            "shape",
+            "stride",
+        );
+        for tap in self.taps(height, width)? {
+            let kind = if tap.kind == TapKind::Pre { "pre-activation" } else { "post-activation" };
+            text += &format!("{:<14} {:>14} {:>7}  {kind}\n", tap.name, tap.shape.to_string(), tap.stride);
+        }
+        Ok(text)
     }
-    pub fn freeze(self, _prefixes: &[String]) -> Result<Network, ModelError> {
-        todo!()
+
+    /// How many layers are batch normalisations.
+    pub fn batch_norm_count(&self) -> usize {
+        self.graph.layers.iter().filter(|l| matches!(l.kind, LayerKind::BatchNorm { .. })).count()
     }
-    pub fn describe(&self, _height: usize, _width: usize) -> Result<String, ModelError> {
-        todo!()
-    }
+}
+
+/// `layer1` is a prefix of `layer1.0.conv1.weight` and not of `layer10.weight`.
+fn is_prefix(prefix: &str, name: &str) -> bool {
+    let prefix = prefix.trim_end_matches('.');
+    prefix.is_empty() || name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

@@ -1,0 +1,211 @@
+//! Building a graph: what a family's file in `zoo` calls.
+use crate::graph::{Conv, Graph, Init, LayerKind, LayerSpec, Node, NodeId, Op, Tap, Window};
+use crate::tap::TapKind;
+
+/// Collects operations. Every method returns the new node, whose number of channels is known at once.
+pub(crate) struct GraphBuilder {
+    layers: Vec<LayerSpec>,
+    nodes: Vec<Node>,
+    channels: Vec<usize>,
+    taps: Vec<Tap>,
+    conv_init: Init,
+    linear_init: Init,
+}
+
+/// Settings of a convolution but for the input channels: `ConvArgs::new(16, 3).stride(2)`.
+#[derive(Clone, Copy)]
+pub(crate) struct ConvArgs {
+    out: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+    groups: usize,
+    bias: bool,
+}
+
+impl ConvArgs {
+    /// Output channels and kernel side; stride 1, no bias, padding that keeps the size.
+    pub fn new(out: usize, kernel: usize) -> Self {
+        Self { out, kernel, stride: 1, padding: kernel / 2, dilation: 1, groups: 1, bias: false }
+    }
+
+    pub fn stride(mut self, stride: usize) -> Self {
+        self.stride = stride;
+        self
+    }
+
+    pub fn groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    pub fn bias(mut self) -> Self {
+        self.bias = true;
+        self
+    }
+}
+
+impl GraphBuilder {
+    /// Starts with the image as node 0 and the family's way to draw weights.
+    pub fn new(in_channels: usize, conv_init: Init, linear_init: Init) -> (Self, NodeId) {
+        let input = Node { name: "input".into(), op: Op::Input, inputs: vec![] };
+        let builder = Self {
+            layers: vec![],
+            nodes: vec![input],
+            channels: vec![in_channels],
+            taps: vec![],
+            conv_init,
+            linear_init,
+        };
+        (builder, 0)
+    }
+
+    /// Channels of a node.
+    pub fn channels(&self, node: NodeId) -> usize {
+        self.channels[node]
+    }
+
+    fn push(&mut self, name: Option<&str>, op: Op, inputs: &[NodeId], channels: usize) -> NodeId {
+        let id = self.nodes.len();
+        let name = name.map_or_else(|| format!("{}#{id}", op.label()), str::to_string);
+        self.nodes.push(Node { name, op, inputs: inputs.to_vec() });
+        self.channels.push(channels);
+        id
+    }
+
+    fn layer(&mut self, name: &str, kind: LayerKind) -> usize {
+        self.layers.push(LayerSpec { name: name.to_string(), kind });
+        self.layers.len() - 1
+    }
+
+    /// Convolution.
+    pub fn conv(&mut self, name: &str, x: NodeId, args: ConvArgs) -> NodeId {
+        let ConvArgs { out, kernel, stride, padding, dilation, groups, bias } = args;
+        let (in_channels, init) = (self.channels(x), self.conv_init);
+        let conv = Conv { in_channels, out_channels: out, kernel, stride, padding, dilation, groups, bias, init };
+        let layer = self.layer(name, LayerKind::Conv(conv));
+        self.push(Some(name), Op::Conv(layer), &[x], out)
+    }
+
+    /// Batch normalisation.
+    pub fn bn(&mut self, name: &str, x: NodeId) -> NodeId {
+        let channels = self.channels(x);
+        let layer = self.layer(name, LayerKind::BatchNorm { channels });
+        self.push(Some(name), Op::BatchNorm(layer), &[x], channels)
+    }
+
+    /// Convolution and batch normalisation.
+    pub fn conv_bn(&mut self, conv: &str, bn: &str, x: NodeId, args: ConvArgs) -> NodeId {
+        let y = self.conv(conv, x, args);
+        self.bn(bn, y)
+    }
+
+    /// Convolution, batch normalisation, ReLU.
+    pub fn conv_bn_relu(&mut self, conv: &str, bn: &str, x: NodeId, args: ConvArgs) -> NodeId {
+        let y = self.conv_bn(conv, bn, x, args);
+        self.relu(y)
+    }
+
+    /// Fully connected layer with bias.
+    pub fn linear(&mut self, name: &str, x: NodeId, outputs: usize) -> NodeId {
+        let kind = LayerKind::Linear { inputs: self.channels(x), outputs, init: self.linear_init };
+        let layer = self.layer(name, kind);
+        self.push(Some(name), Op::Linear(layer), &[x], outputs)
+    }
+
+    /// ReLU.
+    pub fn relu(&mut self, x: NodeId) -> NodeId {
+        self.push(None, Op::Relu, &[x], self.channels(x))
+    }
+
+    /// ReLU clipped at 6.
+    pub fn relu6(&mut self, x: NodeId) -> NodeId {
+        self.push(None, Op::Relu6, &[x], self.channels(x))
+    }
+
+    /// Sum.
+    pub fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        debug_assert_eq!(self.channels(a), self.channels(b));
+        self.push(None, Op::Add, &[a, b], self.channels(a))
+    }
+
+    /// Maximum over windows.
+    pub fn max_pool(&mut self, x: NodeId, kernel: usize, stride: usize, padding: usize) -> NodeId {
+        self.push(None, Op::MaxPool(Window { kernel, stride, padding }), &[x], self.channels(x))
+    }
+
+    /// Mean over windows.
+    pub fn avg_pool(&mut self, x: NodeId, kernel: usize, stride: usize, padding: usize) -> NodeId {
+        self.push(None, Op::AvgPool(Window { kernel, stride, padding }), &[x], self.channels(x))
+    }
+
+    /// Concatenation along the channels.
+    pub fn concat(&mut self, parts: &[NodeId]) -> NodeId {
+        let channels = parts.iter().map(|p| self.channels(*p)).sum();
+        self.push(None, Op::Concat, parts, channels)
+    }
+
+    /// Channel shuffle; one group leaves the value as it is.
+    pub fn shuffle(&mut self, x: NodeId, groups: usize) -> NodeId {
+        if groups == 1 {
+            return x;
+        }
+        self.push(None, Op::Shuffle { groups }, &[x], self.channels(x))
+    }
+
+    /// Channels `start..start + len`.
+    pub fn slice(&mut self, x: NodeId, start: usize, len: usize) -> NodeId {
+        self.push(None, Op::Channels { start, len }, &[x], len)
+    }
+
+    /// Option-A shortcut to `out` channels: the zeros lie half in front and half behind.
+    pub fn subsample_pad(&mut self, x: NodeId, stride: usize, out: usize) -> NodeId {
+        let extra = out - self.channels(x);
+        let (front, back) = (extra / 2, extra - extra / 2);
+        self.push(None, Op::SubsamplePad { stride, front, back }, &[x], out)
+    }
+
+    /// Names a node as a tap after the activation.
+    pub fn tap(&mut self, name: &str, node: NodeId) {
+        self.taps.push(Tap { name: name.to_string(), node, kind: TapKind::Post });
+    }
+
+    /// Names a node as a tap before the activation; the name gets the suffix `.pre`.
+    pub fn tap_pre(&mut self, name: &str, node: NodeId) {
+        self.taps.push(Tap { name: format!("{name}.pre"), node, kind: TapKind::Pre });
+    }
+
+    /// Closes a classifier: global mean (tap `pooled`), fully connected layer (tap `logits`).
+    pub fn classify(mut self, network: &str, x: NodeId, layer: &str, classes: usize) -> Graph {
+        let pooled = self.push(None, Op::GlobalAvgPool, &[x], self.channels(x));
+        self.tap("pooled", pooled);
+        let logits = self.linear(layer, pooled, classes);
+        self.tap("logits", logits);
+        let in_channels = self.channels[0];
+        let Self { layers, nodes, taps, .. } = self;
+        Graph { network: network.to_string(), in_channels, classes, layers, nodes, taps, logits, folded: false }
+    }
+}
+
+impl Op {
+    /// A word for the operation, part of the names of nodes without a layer.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Op::Input => "input",
+            Op::Conv(_) => "conv",
+            Op::BatchNorm(_) => "batch_norm",
+            Op::Linear(_) => "linear",
+            Op::Relu => "relu",
+            Op::Relu6 => "relu6",
+            Op::Add => "add",
+            Op::MaxPool(_) => "max_pool",
+            Op::AvgPool(_) => "avg_pool",
+            Op::GlobalAvgPool => "global_avg_pool",
+            Op::Concat => "concat",
+            Op::Shuffle { .. } => "shuffle",
+            Op::Channels { .. } => "channels",
+            Op::SubsamplePad { .. } => "subsample_pad",
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! First values of the weights, a function of the seed and the parameter's name only.
+use burn::prelude::*;
+use burn::tensor::TensorData;
+use subband_seed::Stream;
+
+use crate::graph::{Conv, Init, LayerKind, LayerSpec};
+use crate::layers::{BatchNorm2d, Conv2d, Layer, Linear, param};
+
+/// Draws one layer.
+pub(crate) fn layer(spec: &LayerSpec, seed: Stream, device: &Device) -> Layer {
+    let name = |suffix: &str| format!("{}.{suffix}", spec.name);
+    match &spec.kind {
+        LayerKind::BatchNorm { channels } => Layer::BatchNorm(BatchNorm2d::new(&spec.name, *channels, device)),
+        LayerKind::Conv(conv) => {
+            let (fan_in, fan_out) = fans(conv);
+            let draw = Draw { init: conv.init, fan_in, fan_out, seed, device };
+            let bias = conv.bias.then(|| param(&name("bias"), draw.bias(&name("bias"), conv.out_channels)));
+            Layer::Conv(Conv2d { weight: param(&name("weight"), draw.weight(&name("weight"), conv.weight_shape())), bias })
+        }
+        LayerKind::Linear { inputs, outputs, init } => {
+            let draw = Draw { init: *init, fan_in: *inputs, fan_out: *outputs, seed, device };
+            Layer::Linear(Linear {
+                weight: param(&name("weight"), draw.weight(&name("weight"), [*outputs, *inputs])),
+                bias: param(&name("bias"), draw.bias(&name("bias"), *outputs)),
+            })
+        }
+    }
+}
+
+fn fans(conv: &Conv) -> (usize, usize) {
+    let area = conv.kernel * conv.kernel;
+    (conv.in_channels / conv.groups * area, conv.out_channels * area)
+}
+
+/// How a layer's tensors are drawn.
+struct Draw<'a> {
+    init: Init,
+    fan_in: usize,
+    fan_out: usize,
+    seed: Stream,
+    device: &'a Device,
+}
+
+impl Draw<'_> {
+    fn weight<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
+        match self.init {
+            Init::FanOut => self.normal(name, shape, (2.0 / self.fan_out as f64).sqrt()),
+            Init::FanIn => self.normal(name, shape, (2.0 / self.fan_in as f64).sqrt()),
+            Init::Normal(std) => self.normal(name, shape, std),
+            Init::Uniform | Init::UniformZeroBias => self.uniform(name, shape),
+        }
+    }
+
+    fn bias(&self, name: &str, channels: usize) -> Tensor<1> {
+        match self.init {
+            Init::Uniform | Init::FanIn => self.uniform(name, [channels]),
+            Init::FanOut | Init::Normal(_) | Init::UniformZeroBias => Tensor::zeros([channels], self.device),
+        }
+    }
+
+    fn normal<const D: usize>(&self, name: &str, shape: [usize; D], std: f64) -> Tensor<D> {
+        self.fill(name, shape, |stream| std * stream.normal())
+    }
+
+    fn uniform<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
+        let bound = 1.0 / (self.fan_in as f64).sqrt();
+        self.fill(name, shape, |stream| stream.range(-bound, bound))
+    }
+
+    fn fill<const D: usize>(&self, name: &str, shape: [usize; D], draw: impl Fn(&mut Stream) -> f64) -> Tensor<D> {
+        let mut stream = self.seed.with(name);
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw(&mut stream) as f32).collect();
+        Tensor::from_data(TensorData::new(values, shape), self.device)
+    }
+}

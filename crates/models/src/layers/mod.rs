@@ -1,0 +1,70 @@
+//! Layers with parameters, in PyTorch's semantics. A faster kernel replaces the body of one function here.
+mod batch_norm;
+mod buffer;
+mod conv;
+mod linear;
+pub(crate) mod plain;
+
+pub(crate) use batch_norm::BatchNorm2d;
+pub(crate) use conv::Conv2d;
+pub(crate) use linear::Linear;
+
+use burn::module::{Param, ParamId};
+use burn::prelude::*;
+
+/// How batch normalisations behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Normalise with the batch's own statistics and update the running ones.
+    Train,
+    /// Normalise with the running statistics.
+    Eval,
+}
+
+/// One layer of a network.
+#[derive(Module, Debug)]
+pub(crate) enum Layer {
+    /// A convolution.
+    Conv(Conv2d),
+    /// A batch normalisation.
+    BatchNorm(BatchNorm2d),
+    /// A fully connected layer.
+    Linear(Linear),
+}
+
+/// The id of a parameter, the same in every run: optimiser states and checkpoints refer to it.
+pub(crate) fn param_id(name: &str) -> ParamId {
+    // FNV-1a over the name behind a word of our own, so that other modules' names do not collide by accident.
+    let hash = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+    ParamId::from(b"network:".iter().chain(name.as_bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |h, b| hash(h, *b)))
+}
+
+/// A trainable parameter with its deterministic id.
+pub(crate) fn param<const D: usize>(name: &str, value: Tensor<D>) -> Param<Tensor<D>> {
+    // The explicit request is kept on a device without autodiff and takes effect in `Module::train`.
+    Param::initialized(param_id(name), value).set_require_grad(true)
+}
+
+impl Layer {
+    /// Sets whether the weight and the bias get gradients.
+    pub fn require_grad(&mut self, weight: bool, bias: bool) {
+        match self {
+            Layer::Conv(l) => {
+                replace(&mut l.weight, weight);
+                l.bias.iter_mut().for_each(|b| replace(b, bias));
+            }
+            Layer::BatchNorm(l) => {
+                replace(&mut l.weight, weight);
+                replace(&mut l.bias, bias);
+            }
+            Layer::Linear(l) => {
+                replace(&mut l.weight, weight);
+                replace(&mut l.bias, bias);
+            }
+        }
+    }
+}
+
+fn replace<const D: usize>(param: &mut Param<Tensor<D>>, require_grad: bool) {
+    *param = param.clone().set_require_grad(require_grad);
+}

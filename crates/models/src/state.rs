@@ -1,0 +1,218 @@
+//! A network's tensors by PyTorch's names: out of it and into it.
+use burn::module::Param;
+use burn::prelude::*;
+use burn::tensor::{DType, TensorData};
+
+use crate::align::{Alignment, align, free_axes, guess, optional};
+use crate::layers::{BatchNorm2d, Layer};
+use crate::weights::StateDict;
+use crate::{ModelError, Network};
+
+/// What loading did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct LoadReport {
+    /// Tensors loaded.
+    pub loaded: usize,
+    /// What stood in front of the names in the file and was left out (`state_dict.module.`, ...).
+    pub prefix: String,
+    /// Tensors of the network that the file lacks; they keep their values.
+    pub missing: Vec<String>,
+    /// Tensors of the file, below the prefix, that the network lacks.
+    pub unused: Vec<String>,
+    /// Number of tensors of the file outside of the prefix (optimiser states, other modules).
+    pub outside: usize,
+    /// Tensors left out because their shape differs, with both shapes (only from [`Network::load_partial`]).
+    pub mismatched: Vec<String>,
+}
+
+impl Network {
+    /// All tensors by PyTorch's names, as `load_state_dict(strict=True)` wants them: parameters, running statistics
+    /// and `num_batches_tracked` (int64 scalars).
+    pub fn state_dict(&self) -> StateDict {
+        let mut state = StateDict::new();
+        for index in 0..self.graph().layers.len() {
+            let name = &self.graph().layers[index].name;
+            let mut put = |suffix: &str, data: TensorData| state.insert(format!("{name}.{suffix}"), data);
+            match self.layer(index) {
+                Layer::Conv(l) => {
+                    put("weight", data(l.weight.val()));
+                    l.bias.iter().for_each(|b| drop(put("bias", data(b.val()))));
+                }
+                Layer::Linear(l) => {
+                    put("weight", data(l.weight.val()));
+                    put("bias", data(l.bias.val()));
+                }
+                Layer::BatchNorm(l) => {
+                    put("weight", data(l.weight.val()));
+                    put("bias", data(l.bias.val()));
+                    put("running_mean", data(l.running_mean.get()));
+                    put("running_var", data(l.running_var.get()));
+                    // Counts of training batches stay far below 2^63.
+                    put("num_batches_tracked", TensorData::new(vec![l.batches.get() as i64], [0usize; 0]));
+                }
+            }
+        }
+        state
+    }
+
+    /// Loads all tensors. The prefix of the names is found by itself; nothing changes when an error is returned.
+    ///
+    /// # Errors
+    /// A missing tensor (but for `num_batches_tracked`), another shape, or so many unused tensors that the file is of
+    /// another network. The error says what the file fits, when that is a known network.
+    pub fn load(&mut self, state: &StateDict) -> Result<LoadReport, ModelError> {
+        let entries: Vec<_> = self.graph().entries().collect();
+        let found = align(&entries, state);
+        // A shallower network of the same family finds all its names in a deeper one's file.
+        let foreign = found.unused.len() * 4 > entries.len() || (!found.unused.is_empty() && guess(state).is_some());
+        if !found.missing.is_empty() || foreign {
+            return Err(self.other_network(&entries, &found, state));
+        }
+        let mismatched = mismatches(&entries, &found.prefix, state);
+        if !mismatched.is_empty() {
+            return Err(self.shape_mismatch(&entries, &found.prefix, state));
+        }
+        self.assign(found, state, vec![])
+    }
+
+    /// Loads the tensors whose name and shape fit and leaves the others as they are: a backbone under another
+    /// classifier, a stem with other input channels.
+    ///
+    /// # Errors
+    /// Nothing fits at all.
+    pub fn load_partial(&mut self, state: &StateDict) -> Result<LoadReport, ModelError> {
+        let entries: Vec<_> = self.graph().entries().collect();
+        let found = align(&entries, state);
+        let mismatched = mismatches(&entries, &found.prefix, state);
+        if found.matched == 0 || mismatched.len() == found.matched {
+            return Err(self.other_network(&entries, &found, state));
+        }
+        self.assign(found, state, mismatched)
+    }
+
+    fn other_network(&self, entries: &[(String, Vec<usize>)], found: &Alignment, state: &StateDict) -> ModelError {
+        ModelError::OtherNetwork {
+            network: self.name().to_string(),
+            matched: found.matched,
+            expected: entries.len(),
+            found: state.len(),
+            missing: sample(&found.missing),
+            unexpected: sample(&found.unused),
+            guess: guess(state).filter(|g| g.split(' ').next() != Some(self.name())),
+        }
+    }
+
+    fn shape_mismatch(&self, entries: &[(String, Vec<usize>)], prefix: &str, state: &StateDict) -> ModelError {
+        let bad = mismatches(entries, prefix, state);
+        let free = free_axes(entries);
+        let wrong = |(name, wanted): &(String, Vec<usize>)| {
+            state.get(&format!("{prefix}{name}")).is_some_and(|t| t.shape().to_vec() != *wanted)
+        };
+        let names: Vec<&str> = entries.iter().filter(|e| wrong(e)).map(|e| e.0.as_str()).collect();
+        let remedy = if names.iter().all(|name| free.iter().any(|(n, _)| n == name)) {
+            let stem = if names.contains(&free[0].0) { "input channels" } else { "classes" };
+            format!("; the file has another number of {stem}: build the network with it, or load what fits and train the rest")
+        } else {
+            guess(state).map(|g| format!("; the file fits `{g}`")).unwrap_or_default()
+        };
+        ModelError::ShapeMismatch { network: self.name().to_string(), details: sample(&bad), remedy }
+    }
+
+    /// Puts the tensors in, all names and shapes having been looked at.
+    fn assign(&mut self, found: Alignment, state: &StateDict, skip: Vec<String>) -> Result<LoadReport, ModelError> {
+        let names: Vec<String> = self.graph().layers.iter().map(|l| l.name.clone()).collect();
+        let mut layers = self.layers_mut().to_vec();
+        let mut loaded = 0;
+        for (layer, name) in layers.iter_mut().zip(&names) {
+            let mut take = |suffix: &str| -> Result<Option<TensorData>, ModelError> {
+                let name = format!("{name}.{suffix}");
+                let skipped = skip.iter().any(|s| s.strip_prefix(&name).is_some_and(|rest| rest.starts_with(':')));
+                let tensor = state.get(&format!("{}{name}", found.prefix)).filter(|_| !skipped);
+                loaded += usize::from(tensor.is_some());
+                tensor.map(|t| float(&name, t)).transpose()
+            };
+            assign_layer(layer, &mut take)?;
+        }
+        self.layers_mut().clone_from_slice(&layers);
+        self.apply_frozen();
+        let Alignment { prefix, missing, unused, outside, .. } = found;
+        Ok(LoadReport { loaded, prefix, missing, unused, outside, mismatched: skip })
+    }
+}
+
+type Take<'a> = &'a mut dyn FnMut(&str) -> Result<Option<TensorData>, ModelError>;
+
+fn assign_layer(layer: &mut Layer, take: Take<'_>) -> Result<(), ModelError> {
+    match layer {
+        Layer::Conv(l) => {
+            set(&mut l.weight, take("weight")?);
+            if let Some(bias) = &mut l.bias {
+                set(bias, take("bias")?);
+            }
+        }
+        Layer::Linear(l) => {
+            set(&mut l.weight, take("weight")?);
+            set(&mut l.bias, take("bias")?);
+        }
+        Layer::BatchNorm(l) => assign_batch_norm(l, take)?,
+    }
+    Ok(())
+}
+
+fn assign_batch_norm(l: &mut BatchNorm2d, take: Take<'_>) -> Result<(), ModelError> {
+    set(&mut l.weight, take("weight")?);
+    set(&mut l.bias, take("bias")?);
+    for (buffer, suffix) in [(&l.running_mean, "running_mean"), (&l.running_var, "running_var")] {
+        if let Some(data) = take(suffix)? {
+            let device = buffer.get().device();
+            buffer.set(Tensor::from_data(data, &device));
+        }
+    }
+    if let Some(count) = take("num_batches_tracked")?.and_then(|data| data.iter::<i64>().next()) {
+        l.batches.set(count.max(0) as u64);
+    }
+    Ok(())
+}
+
+fn set<const D: usize>(param: &mut Param<Tensor<D>>, data: Option<TensorData>) {
+    if let Some(data) = data {
+        let old = param.val();
+        let value = Tensor::from_data(data, (&old.device(), old.dtype()));
+        *param = Param::initialized(param.id, value).set_require_grad(true);
+    }
+}
+
+fn data<const D: usize>(tensor: Tensor<D>) -> TensorData {
+    tensor.without_autodiff().into_data()
+}
+
+/// As f32; counters stay int64.
+fn float(name: &str, data: &TensorData) -> Result<TensorData, ModelError> {
+    match data.dtype() {
+        DType::F32 | DType::I64 => Ok(data.clone()),
+        DType::F64 | DType::F16 | DType::BF16 | DType::I32 => Ok(data.clone().convert_dtype(DType::F32)),
+        other => Err(ModelError::BadDtype { name: name.to_string(), dtype: format!("{other:?}") }),
+    }
+}
+
+/// `name: 16x3x3x3 here, 16x1x3x3 in the file` for each difference.
+fn mismatches(entries: &[(String, Vec<usize>)], prefix: &str, state: &StateDict) -> Vec<String> {
+    let text = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+    let check = |(name, wanted): &(String, Vec<usize>)| {
+        let shape = state.get(&format!("{prefix}{name}"))?.shape().to_vec();
+        // Some writers store the counter as a vector of one.
+        let same = shape == *wanted || (optional(name) && shape == [1]);
+        (!same).then(|| format!("{name}: {} here, {} in the file", text(wanted), text(&shape)))
+    };
+    entries.iter().filter_map(check).collect()
+}
+
+/// A few names, for a message.
+fn sample(names: &[String]) -> String {
+    match names {
+        [] => "none".to_string(),
+        [few @ ..] if few.len() <= 4 => few.join(", "),
+        [a, b, c, rest @ ..] => format!("{a}, {b}, {c} and {} more", rest.len()),
+        _ => names.join(", "),
+    }
+}

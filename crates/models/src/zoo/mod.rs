@@ -1,0 +1,68 @@
+//! The networks, one short file per family, and the registry with one line per name.
+mod cifar_mobilenet;
+mod cifar_resnet;
+mod mobilenet_v2;
+mod resnet;
+mod shufflenet;
+mod vgg;
+mod wrn;
+
+use crate::graph::Graph;
+
+/// What a builder gets: the registered name, input channels, classes.
+#[derive(Clone, Copy)]
+pub(crate) struct Build<'a> {
+    pub network: &'a str,
+    pub in_channels: usize,
+    pub classes: usize,
+}
+
+type Builder = fn(Build<'_>) -> Graph;
+
+/// Every network by name.
+const REGISTRY: &[(&str, Builder)] = &[
+    ("cifar-resnet8", |b| cifar_resnet::build(b, 8, cifar_resnet::THIN)),
+    ("cifar-resnet14", |b| cifar_resnet::build(b, 14, cifar_resnet::THIN)),
+    ("cifar-resnet20", |b| cifar_resnet::build(b, 20, cifar_resnet::THIN)),
+    ("cifar-resnet32", |b| cifar_resnet::build(b, 32, cifar_resnet::THIN)),
+    ("cifar-resnet44", |b| cifar_resnet::build(b, 44, cifar_resnet::THIN)),
+    ("cifar-resnet56", |b| cifar_resnet::build(b, 56, cifar_resnet::THIN)),
+    ("cifar-resnet110", |b| cifar_resnet::build(b, 110, cifar_resnet::THIN)),
+    ("cifar-resnet8x4", |b| cifar_resnet::build(b, 8, cifar_resnet::WIDE)),
+    ("cifar-resnet32x4", |b| cifar_resnet::build(b, 32, cifar_resnet::WIDE)),
+    ("cifar-resnet20a", |b| cifar_resnet::build_option_a(b, 20)),
+    ("cifar-resnet32a", |b| cifar_resnet::build_option_a(b, 32)),
+    ("cifar-resnet44a", |b| cifar_resnet::build_option_a(b, 44)),
+    ("cifar-resnet56a", |b| cifar_resnet::build_option_a(b, 56)),
+    ("cifar-resnet110a", |b| cifar_resnet::build_option_a(b, 110)),
+    ("cifar-wrn-16-1", |b| wrn::build(b, 16, 1)),
+    ("cifar-wrn-16-2", |b| wrn::build(b, 16, 2)),
+    ("cifar-wrn-40-1", |b| wrn::build(b, 40, 1)),
+    ("cifar-wrn-40-2", |b| wrn::build(b, 40, 2)),
+    ("cifar-vgg8", |b| vgg::build(b, [1, 1, 1, 1, 1])),
+    ("cifar-vgg11", |b| vgg::build(b, [1, 1, 2, 2, 2])),
+    ("cifar-vgg13", |b| vgg::build(b, [2, 2, 2, 2, 2])),
+    ("cifar-vgg16", |b| vgg::build(b, [2, 2, 3, 3, 3])),
+    ("cifar-vgg19", |b| vgg::build(b, [2, 2, 4, 4, 4])),
+    ("cifar-mobilenetv2", cifar_mobilenet::build),
+    ("cifar-shufflenetv1", shufflenet::build_v1),
+    ("cifar-shufflenetv2", shufflenet::build_v2),
+    ("cifar-resnet18-wide", |b| resnet::build(b, resnet::CIFAR18)),
+    ("cifar-resnet50-wide", |b| resnet::build(b, resnet::CIFAR50)),
+    ("resnet18", |b| resnet::build(b, resnet::IMAGENET18)),
+    ("resnet34", |b| resnet::build(b, resnet::IMAGENET34)),
+    ("resnet50", |b| resnet::build(b, resnet::IMAGENET50)),
+    ("resnet101", |b| resnet::build(b, resnet::IMAGENET101)),
+    ("mobilenet_v2", mobilenet_v2::build),
+];
+
+/// All names.
+pub(crate) fn names() -> Vec<&'static str> {
+    REGISTRY.iter().map(|(name, _)| *name).collect()
+}
+
+/// Builds a network by name.
+pub(crate) fn build(name: &str, in_channels: usize, classes: usize) -> Option<Graph> {
+    let (network, builder) = REGISTRY.iter().find(|(known, _)| *known == name)?;
+    Some(builder(Build { network, in_channels, classes }))
+}
