@@ -1,1 +1,39 @@
 //! Distillation methods: classical and frequency-domain, with their adapters.
+//!
+//! A recipe's `[[arm.term]]` table becomes a [`TermConfig`]: the weight of the term ([`TermWeight`]) and the method
+//! ([`AnyMethodConfig`]). From the tap shapes of both networks ([`ShapeBook`]) the configuration says which taps it
+//! reads ([`Wanted`]), what it costs ([`Cost`]) and builds an [`AnyMethod`], a Burn module with the trainable
+//! adapters. Each step the method turns a [`StepInput`] into [`Term`]s.
+//!
+//! Each method is one file that starts with its equations and its source. [`registry`] names them all.
+#![deny(missing_docs)]
+
+mod error;
+mod fam_kd;
+mod keys;
+mod method;
+mod methods;
+mod parameters;
+mod parts;
+mod registry;
+mod shapes;
+mod term;
+
+#[cfg(test)]
+mod check;
+
+pub use error::{DistillError, Side};
+pub use fam_kd::{AttentionKind, FamKd, FamKdConfig, FilterKind, Graph, HighPassKind, TailKind, Variant};
+pub use method::{About, Cost, Method, MethodConfig, StepInput, Term, Wanted};
+pub use methods::attention_transfer::{AttentionTransfer, AttentionTransferConfig};
+pub use methods::dkd::{Dkd, DkdConfig};
+pub use methods::fitnet::{FitNet, FitNetConfig};
+pub use methods::kd::{Kd, KdConfig};
+pub use methods::ofa::{Ofa, OfaConfig};
+pub use methods::review_kd::{ReviewKd, ReviewKdConfig};
+pub use methods::rkd::{Rkd, RkdConfig};
+pub use parameters::{Init, Parameters, StateDict};
+pub use parts::{BatchNorm, Conv, adaptive_average_pool, resize_nearest};
+pub use registry::{AnyMethod, AnyMethodConfig, method_docs, method_names};
+pub use shapes::ShapeBook;
+pub use term::{TermConfig, TermWeight};

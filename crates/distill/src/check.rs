@@ -1,0 +1,124 @@
+//! Helpers of the tests: formula inputs, fixtures, finite differences.
+use burn::module::{Module, ModuleMapper, Param};
+use burn::prelude::*;
+use burn::tensor::{DType, TensorData};
+use subband_models::{Feature, Features, TapInfo, TapKind, TapShape};
+
+use crate::ShapeBook;
+
+/// The autodiff device of the tests.
+pub(crate) fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+/// The references' fill rule in f64: value `sin(w k + s)` at row-major index k.
+pub(crate) fn wave<const D: usize>(shape: [usize; D], s: f64, w: f64) -> Tensor<D> {
+    let values: Vec<f64> = (0..shape.iter().product::<usize>()).map(|k| (w * k as f64 + s).sin()).collect();
+    Tensor::from_data(TensorData::new(values, shape), (&device(), DType::F64))
+}
+
+pub(crate) fn labels(classes: &[i64]) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(classes.to_vec(), [classes.len()]), &device())
+}
+
+pub(crate) fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
+    x.into_data().iter::<f64>().collect()
+}
+
+pub(crate) fn scalar(x: Tensor<1>) -> f64 {
+    values(x)[0]
+}
+
+/// Values of `fixtures/oracle.tsv` by name.
+pub(crate) fn fixture(name: &str) -> Vec<f64> {
+    let table = include_str!("../fixtures/oracle.tsv");
+    let line = table.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'));
+    let line = line.unwrap_or_else(|| panic!("no fixture `{name}`; run fixtures/oracle.py"));
+    line.split('\t').map(|v| v.parse().unwrap()).collect()
+}
+
+/// Largest difference between the gradient of `f` at `x` and central differences, relative to the largest component.
+pub(crate) fn gradient_error<const D: usize>(x: Tensor<D>, f: impl Fn(Tensor<D>) -> Tensor<1>) -> f64 {
+    let leaf = x.clone().detach().require_grad();
+    let gradient = leaf.grad(&f(leaf.clone()).backward()).map(|g| g.into_data().iter::<f64>().collect::<Vec<_>>());
+    let (shape, point) = (x.dims(), values(x));
+    let gradient = gradient.unwrap_or_else(|| vec![0.0; point.len()]);
+    let at = |values: Vec<f64>| scalar(f(Tensor::from_data(TensorData::new(values, shape), (&device(), DType::F64))));
+    let step = 1e-5;
+    let mut worst: f64 = 0.0;
+    // At most about 60 components: enough to meet every channel and border.
+    for k in (0..point.len()).step_by(point.len().div_ceil(60)) {
+        let (mut above, mut below) = (point.clone(), point.clone());
+        above[k] += step;
+        below[k] -= step;
+        let numeric = (at(above) - at(below)) / (2.0 * step);
+        worst = worst.max((numeric - gradient[k]).abs());
+    }
+    worst / gradient.iter().fold(1e-3_f64, |m, g| m.max(g.abs()))
+}
+
+/// The module with its parameters in f64.
+pub(crate) fn double<M: Module>(module: M) -> M {
+    struct Double;
+    impl ModuleMapper for Double {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|t| t.detach().cast(DType::F64).require_grad())
+        }
+    }
+    module.map(&mut Double)
+}
+
+/// The module with parameter number p (in visiting order, from 0) set to `0.5 sin(0.37 k + 0.1 (p + 1))`, plus 1 where
+/// it is a scale of a normalisation.
+pub(crate) fn fill<M: Module>(module: M) -> M {
+    struct Fill {
+        count: usize,
+        path: Vec<String>,
+    }
+    impl ModuleMapper for Fill {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            self.count += 1;
+            let path = self.path.join(".");
+            let scale = (path.contains("norm") || path.contains("tail")) && path.ends_with("weight");
+            let values = wave(param.val().dims(), 0.1 * self.count as f64, 0.37) * 0.5 + f64::from(u8::from(scale));
+            param.map(|_| values.detach().require_grad())
+        }
+    }
+    module.map(&mut Fill { count: 0, path: Vec::new() })
+}
+
+/// Tap shapes `[C, H, W]` of both networks; `logits` of 5 classes are added.
+pub(crate) fn book(student: &[(&str, &[usize; 3])], teacher: &[(&str, &[usize; 3])]) -> ShapeBook {
+    let tap = |(name, shape): &(&str, &[usize; 3])| {
+        let [channels, height, width] = **shape;
+        let vector = *name == "pooled" || *name == "logits";
+        TapInfo {
+            name: name.to_string(),
+            shape: if vector { TapShape::Vector { channels } } else { TapShape::Map { channels, height, width } },
+            stride: 1,
+            kind: if name.ends_with(".pre") { TapKind::Pre } else { TapKind::Post },
+        }
+    };
+    let logits: (&str, &[usize; 3]) = ("logits", &[5, 1, 1]);
+    let side = |taps: &[(&str, &[usize; 3])]| taps.iter().chain([&logits]).map(tap).collect();
+    ShapeBook { student: side(student), teacher: side(teacher), classes: 5 }
+}
+
+/// Features with these maps (1x1 ones become vectors).
+pub(crate) fn features(taps: &[(&str, Tensor<4>)]) -> Features {
+    let feature = |x: &Tensor<4>| match x.dims() {
+        [n, c, 1, 1] => Feature::Vector(x.clone().reshape([n, c])),
+        _ => Feature::Map(x.clone()),
+    };
+    let n = taps.first().map_or(1, |(_, x)| x.dims()[0]);
+    Features {
+        logits: wave([n, 5], 0.3, 0.37),
+        taps: taps.iter().map(|(name, x)| (name.to_string(), feature(x))).collect(),
+    }
+}

@@ -1,0 +1,151 @@
+//! One level of FAM-KD: adapters, attention, resize, FAM, tail.
+use burn::prelude::*;
+use burn::tensor::activation::relu;
+
+use super::attention::{GlobalAttention, LocalAttention};
+use super::config::{AttentionKind, FilterKind, HighPassKind, TailKind};
+use super::fam::FrequencyAttention;
+use crate::{BatchNorm, Conv, Init, Parameters, resize_nearest};
+
+/// The shapes and parts of one block.
+#[derive(Debug, Clone)]
+pub(super) struct BlockPlan {
+    /// Channels of the student's tap.
+    pub input: usize,
+    /// Size of the student's tap.
+    pub size: (usize, usize),
+    /// Channels and size of what the deeper block hands on (review, not the deepest).
+    pub deeper: Option<(usize, (usize, usize))>,
+    /// Channels inside the block.
+    pub mid: usize,
+    /// Channels of the teacher's tap.
+    pub output: usize,
+    /// Size of the teacher's tap.
+    pub target: (usize, usize),
+    pub attention: AttentionKind,
+    /// Whether features get a conv + BN + ReLU where their channels are not `mid` (global attention projects instead).
+    pub adapts: bool,
+    /// Whether the own feature gets it even if they are.
+    pub adapts_always: bool,
+    pub filter: FilterKind,
+    pub high_pass: HighPassKind,
+    pub tail: TailKind,
+}
+
+impl BlockPlan {
+    /// Channels that enter FAM.
+    fn inner(&self) -> usize {
+        let projected = self.adapts || self.attention == AttentionKind::Global;
+        if projected { self.mid } else { self.input }
+    }
+
+    /// Channels and size handed to the next shallower block.
+    pub fn fused(&self) -> (usize, (usize, usize)) {
+        (self.inner(), self.target)
+    }
+
+    /// Elements of the largest intermediate tensor.
+    pub fn largest_temporary(&self, batch: usize) -> usize {
+        let area = |(h, w): (usize, usize)| h * w;
+        let fam = batch * self.inner().max(self.output) * area(self.target);
+        let filter = match self.filter {
+            FilterKind::Dense => self.inner() * self.output * area(self.target),
+            FilterKind::Depthwise => self.inner() * area(self.target),
+        };
+        let attention = match self.attention {
+            AttentionKind::Local => LocalAttention::largest_temporary(batch, self.mid, area(self.size)),
+            AttentionKind::Global => GlobalAttention::largest_temporary(
+                batch,
+                area(self.deeper.map_or(self.size, |(_, size)| GlobalAttention::query_size(size, self.size))),
+                area(self.size),
+            ),
+            AttentionKind::None => 0,
+        };
+        fam.max(filter).max(attention)
+    }
+}
+
+/// ReLU(BN(1x1 conv)), without bias, Kaiming-uniform.
+#[derive(Module, Debug)]
+pub(super) struct Adapter {
+    conv: Conv,
+    norm: BatchNorm,
+}
+
+impl Adapter {
+    fn new(parameters: &Parameters, channels: [usize; 2]) -> Self {
+        let conv = Conv::new(&parameters.part("conv"), channels, 1, Init::kaiming_uniform_a1(channels[0]));
+        Self { conv, norm: BatchNorm::new(&parameters.part("norm"), channels[1]) }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        relu(self.norm.forward(self.conv.forward(x)))
+    }
+}
+
+/// One block. Absent parts cost nothing: there are no dead parameters.
+#[derive(Module, Debug)]
+pub(super) struct Block {
+    own: Option<Adapter>,
+    deeper: Option<Adapter>,
+    local: Option<LocalAttention>,
+    global: Option<GlobalAttention>,
+    fam: FrequencyAttention,
+    tail: Option<BatchNorm>,
+    #[module(skip)]
+    rectifies: bool,
+    #[module(skip)]
+    target: (usize, usize),
+}
+
+impl Block {
+    pub fn new(parameters: &Parameters, plan: &BlockPlan) -> Self {
+        let adapter = |name: &str, input: usize| Adapter::new(&parameters.part(name), [input, plan.mid]);
+        let own = plan.adapts && (plan.input != plan.mid || plan.adapts_always);
+        let (deeper, _) = plan.deeper.unwrap_or((plan.input, plan.size));
+        let fam = parameters.part("fam");
+        Self {
+            own: own.then(|| adapter("own", plan.input)),
+            deeper: (plan.adapts && plan.deeper.is_some() && deeper != plan.mid).then(|| adapter("deeper", deeper)),
+            local: (plan.attention == AttentionKind::Local)
+                .then(|| LocalAttention::new(&parameters.part("local"), plan.mid)),
+            global: (plan.attention == AttentionKind::Global)
+                .then(|| GlobalAttention::new(&parameters.part("global"), [deeper, plan.input, plan.mid])),
+            fam: FrequencyAttention::new(&fam, [plan.inner(), plan.output], plan.target, plan.filter, plan.high_pass),
+            tail: (plan.tail != TailKind::None).then(|| BatchNorm::new(&parameters.part("tail"), plan.output)),
+            rectifies: plan.tail == TailKind::BnRelu,
+            target: plan.target,
+        }
+    }
+
+    /// The level's output and the feature for the next shallower level. Without a deeper feature attention is
+    /// self-attention.
+    ///
+    /// # Shapes
+    /// x `[N, C, h, w]`, deeper `[N, D, ., .]` to `[N, C_t, H, W]` and `[N, M, H, W]`, (H, W) the teacher's size.
+    pub fn forward(&self, x: Tensor<4>, deeper: Option<Tensor<4>>) -> (Tensor<4>, Tensor<4>) {
+        let x = match &self.own {
+            Some(adapter) => adapter.forward(x),
+            None => x,
+        };
+        let y = match (deeper, &self.deeper) {
+            (Some(y), Some(adapter)) => adapter.forward(y),
+            (Some(y), None) => y,
+            (None, _) => x.clone(),
+        };
+        let x = match (&self.local, &self.global) {
+            (Some(local), _) => {
+                let [_, _, h, w] = x.dims();
+                local.forward(x, resize_nearest(y, (h, w)))
+            }
+            (None, Some(global)) => global.forward(x, y),
+            (None, None) => x,
+        };
+        let x = resize_nearest(x, self.target);
+        let mut output = self.fam.forward(x.clone());
+        if let Some(tail) = &self.tail {
+            output = tail.forward(output);
+        }
+        (if self.rectifies { relu(output) } else { output }, x)
+    }
+}

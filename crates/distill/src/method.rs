@@ -1,0 +1,129 @@
+//! What a distillation method is: its configuration, its inputs and its terms.
+use burn::module::Module;
+use burn::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use subband_models::{Feature, Features};
+
+use crate::{DistillError, Parameters, ShapeBook, Side};
+
+/// What one step hands to every method.
+#[derive(Debug, Clone)]
+pub struct StepInput<'a> {
+    /// The student's logits and taps, on the autodiff device.
+    pub student: &'a Features,
+    /// The teacher's logits and taps, moved to the student's autodiff device and detached.
+    pub teacher: &'a Features,
+    /// True classes `[N]`, on the same device.
+    pub labels: Tensor<1, Int>,
+    /// Epoch, counted from 1.
+    pub epoch: usize,
+    /// Step of the run, counted from 1.
+    pub step: usize,
+}
+
+impl StepInput<'_> {
+    /// The feature at a tap of one side.
+    pub fn feature(&self, method: &str, side: Side, tap: &str) -> Result<Feature, DistillError> {
+        let features = match side {
+            Side::Student => self.student,
+            Side::Teacher => self.teacher,
+        };
+        if tap == "logits" {
+            return Ok(Feature::Vector(features.logits.clone()));
+        }
+        features.taps.get(tap).cloned().ok_or_else(|| DistillError::MissingFeature {
+            method: method.to_string(),
+            side,
+            tap: tap.to_string(),
+        })
+    }
+
+    /// The feature at a tap as a map `[N, C, H, W]` (a vector is 1x1, tokens go back to their grid).
+    pub fn map(&self, method: &str, side: Side, tap: &str) -> Result<Tensor<4>, DistillError> {
+        Ok(self.feature(method, side, tap)?.into_map())
+    }
+}
+
+/// One part of a method's loss.
+#[derive(Debug, Clone)]
+pub struct Term {
+    /// The method's name, and the part's after a dot if there are several: `kd`, `rkd.angle`, `fam-kd.stage2`.
+    pub name: String,
+    /// The value `[1]`, before the term's weight and warm-up. The method's loss is the sum of its terms.
+    pub value: Tensor<1>,
+    /// Student taps (`logits` included) that the gradient of this part must reach.
+    pub reaches: Vec<String>,
+}
+
+impl Term {
+    /// A term whose gradient must reach one student tap.
+    pub fn new(name: impl Into<String>, value: Tensor<1>, reaches: &str) -> Self {
+        Self { name: name.into(), value, reaches: vec![reaches.to_string()] }
+    }
+}
+
+/// The taps that a method reads. Logits are always there and not listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of the student.
+    pub student: Vec<String>,
+    /// Of the teacher.
+    pub teacher: Vec<String>,
+}
+
+/// What a method adds to a training step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Trainable numbers of the adapters (a complex number counts twice).
+    pub parameters: usize,
+    /// Bytes of the largest single intermediate tensor at the given batch size, in f32.
+    pub largest_temporary: usize,
+}
+
+/// Facts about a method for help texts and tables.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct About {
+    /// Name in recipes.
+    pub name: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// Paper, and where the defaults come from.
+    pub source: &'static str,
+    /// Weight of the term if the recipe gives none.
+    pub weight: f64,
+    /// Warm-up of the term in epochs if the recipe gives none.
+    pub warmup_epochs: usize,
+    /// Weight of the task loss that the source uses beside this term.
+    pub task_weight: f64,
+    /// Taps read by default.
+    pub taps: &'static str,
+}
+
+/// A method's configuration: the keys of its recipe table.
+pub trait MethodConfig: Default + Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned {
+    /// The method it builds.
+    type Method: Method;
+    /// Name, source and defaults.
+    const ABOUT: About;
+
+    /// Which taps are read, given both networks. Also checks the configuration's values.
+    fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError>;
+
+    /// Builds the method with adapters for these shapes.
+    fn init(&self, book: &ShapeBook, parameters: &Parameters) -> Result<Self::Method, DistillError>;
+
+    /// Elements of the largest single intermediate tensor for a batch of `batch`.
+    fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError>;
+
+    /// The error for a bad value of this configuration.
+    fn bad(&self, reason: impl Into<String>) -> DistillError {
+        DistillError::BadConfig { method: Self::ABOUT.name.to_string(), reason: reason.into() }
+    }
+}
+
+/// A distillation method with its trainable adapters.
+pub trait Method: Module {
+    /// The parts of the loss for one step.
+    fn forward(&self, input: &StepInput) -> Result<Vec<Term>, DistillError>;
+}

@@ -1,0 +1,54 @@
+//! The classical methods, one file each.
+pub mod attention_transfer;
+pub mod dkd;
+pub mod fitnet;
+pub mod kd;
+pub mod ofa;
+pub mod review_kd;
+pub mod rkd;
+
+use burn::prelude::*;
+
+use crate::{DistillError, MethodConfig};
+
+/// Checks a temperature.
+pub(crate) fn check_temperature<C: MethodConfig>(config: &C, temperature: f64) -> Result<(), DistillError> {
+    if temperature.is_finite() && temperature > 0.0 {
+        return Ok(());
+    }
+    Err(config.bad(format!("`temperature = {temperature}` must be a number above 0 (usual: 4)")))
+}
+
+/// Checks a factor inside a method.
+pub(crate) fn check_factor<C: MethodConfig>(config: &C, key: &str, value: f64) -> Result<(), DistillError> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    Err(config.bad(format!("`{key} = {value}` must be a number, 0 or more")))
+}
+
+/// The logits of both networks must have the same classes.
+pub(crate) fn check_logits<C: MethodConfig>(
+    _: &C,
+    book: &crate::ShapeBook,
+    least: usize,
+) -> Result<(), DistillError> {
+    let width = |side| book.tap(C::ABOUT.name, side, "logits").map(|t| t.shape.channels()).unwrap_or(book.classes);
+    let (student, teacher) = (width(crate::Side::Student), width(crate::Side::Teacher));
+    if student == teacher && student >= least {
+        return Ok(());
+    }
+    Err(DistillError::Shapes {
+        method: C::ABOUT.name.to_string(),
+        reason: format!(
+            "the student has {student} classes and the teacher {teacher}; both need the same number, at least {least}"
+        ),
+    })
+}
+
+/// True classes as rows of 0 and 1, `[N, K]` booleans.
+pub(crate) fn one_hot(labels: Tensor<1, Int>, classes: usize) -> Tensor<2, Bool> {
+    let n = labels.dims()[0];
+    let columns = Tensor::<1, Int>::arange(0..classes as i64, &labels.device()).unsqueeze::<2>().expand([n, classes]);
+    columns.equal(labels.reshape([n, 1]).expand([n, classes]))
+}

@@ -1,0 +1,186 @@
+//! Relational knowledge distillation.
+//!
+//! Park, Kim, Lu, Cho: Relational Knowledge Distillation (CVPR 2019). For the vectors e_i of a batch of N samples:
+//!
+//! distance: D_ij = |e_i - e_j| / mean of the non-zero distances;
+//! angle: A_jik = cos of the angle at e_j between e_i and e_k, u_ij = (e_i - e_j) / |e_i - e_j|, A_jik = <u_ij, u_kj>;
+//!
+//! `L = d mean_ij h(D^s - D^t) + a mean_jik h(A^s - A^t)`, h the Huber function with threshold 1.
+//!
+//! The student's mean distance is part of the graph, as in the reference code. Coinciding samples have distance 0,
+//! angle 0 and no gradient; a batch of one gives 0.
+use burn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::check_factor;
+use crate::{
+    About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted,
+};
+
+/// Keys of `method = "rkd"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RkdConfig {
+    /// Factor of the distance part (25).
+    pub distance: f64,
+    /// Factor of the angle part (50).
+    pub angle: f64,
+    /// Student tap (`pooled`); a map is flattened.
+    pub student_tap: String,
+    /// Teacher tap (`pooled`); a map is flattened.
+    pub teacher_tap: String,
+}
+
+impl Default for RkdConfig {
+    fn default() -> Self {
+        let pooled = || "pooled".to_string();
+        Self { distance: 25.0, angle: 50.0, student_tap: pooled(), teacher_tap: pooled() }
+    }
+}
+
+impl MethodConfig for RkdConfig {
+    type Method = Rkd;
+    const ABOUT: About = About {
+        name: "rkd",
+        summary: "distances and angles between the samples of a batch",
+        source: "Park et al. 2019; distance 25, angle 50 from mdistiller",
+        weight: 1.0,
+        warmup_epochs: 0,
+        task_weight: 1.0,
+        taps: "pooled",
+    };
+
+    fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
+        check_factor(self, "distance", self.distance)?;
+        check_factor(self, "angle", self.angle)?;
+        book.tap(Self::ABOUT.name, Side::Student, &self.student_tap)?;
+        book.tap(Self::ABOUT.name, Side::Teacher, &self.teacher_tap)?;
+        Ok(Wanted { student: vec![self.student_tap.clone()], teacher: vec![self.teacher_tap.clone()] })
+    }
+
+    fn init(&self, _: &ShapeBook, _: &Parameters) -> Result<Rkd, DistillError> {
+        Ok(Rkd { config: self.clone() })
+    }
+
+    fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
+        let size = |side, tap: &str| {
+            let shape = book.tap(Self::ABOUT.name, side, tap)?.shape;
+            Ok(shape.channels() * shape.extent().0 * shape.extent().1)
+        };
+        let width = size(Side::Student, &self.student_tap)?.max(size(Side::Teacher, &self.teacher_tap)?);
+        Ok(batch * batch * width.max(batch))
+    }
+}
+
+/// The loss; it has no parameters.
+#[derive(Module, Debug)]
+pub struct Rkd {
+    #[module(skip)]
+    config: RkdConfig,
+}
+
+impl Method for Rkd {
+    fn forward(&self, input: &StepInput) -> Result<Vec<Term>, DistillError> {
+        let name = RkdConfig::ABOUT.name;
+        let student = input.map(name, Side::Student, &self.config.student_tap)?;
+        let teacher = input.map(name, Side::Teacher, &self.config.teacher_tap)?;
+        let [distance, angle] = relations(student.flatten(1, 3), teacher.flatten(1, 3));
+        let tap = &self.config.student_tap;
+        Ok(vec![
+            Term::new("rkd.distance", distance * self.config.distance, tap),
+            Term::new("rkd.angle", angle * self.config.angle, tap),
+        ])
+    }
+}
+
+/// The distance and the angle part, without their factors.
+///
+/// # Shapes
+/// `[N, D_s]` and `[N, D_t]` to two `[1]`.
+fn relations(student: Tensor<2>, teacher: Tensor<2>) -> [Tensor<1>; 2] {
+    let (student, teacher) = (Pairs::new(student), Pairs::new(teacher));
+    [
+        huber_mean(student.relative_distances() - teacher.relative_distances()),
+        huber_mean(student.angles() - teacher.angles()),
+    ]
+}
+
+/// Differences of all pairs of a batch.
+struct Pairs {
+    /// e_i - e_j at `[j, i, D]`.
+    difference: Tensor<3>,
+    /// |e_i - e_j| as `[N, N, 1]`, 1 where it is zero.
+    distance: Tensor<3>,
+    /// 1 where samples differ, 0 where they coincide, `[N, N, 1]`.
+    apart: Tensor<3>,
+}
+
+impl Pairs {
+    fn new(e: Tensor<2>) -> Self {
+        let [n, d] = e.dims();
+        let difference = e.clone().reshape([1, n, d]).expand([n, n, d]) - e.reshape([n, 1, d]).expand([n, n, d]);
+        let squared = difference.clone().square().sum_dim(2);
+        let same = squared.clone().lower_equal_scalar(1e-12);
+        let apart = squared.ones_like().mask_fill(same.clone(), 0.0);
+        // Masked before the root, so that coinciding samples never meet its infinite slope.
+        Self { difference, distance: squared.mask_fill(same, 1.0).sqrt(), apart }
+    }
+
+    /// D, `[N, N, 1]`.
+    fn relative_distances(&self) -> Tensor<3> {
+        let distance = self.distance.clone() * self.apart.clone();
+        let pairs = self.apart.clone().sum().clamp_min(1.0);
+        let mean = distance.clone().sum() / pairs;
+        // No pair at all: every distance is 0 and stays 0.
+        let empty = mean.clone().equal_scalar(0.0);
+        distance / mean.mask_fill(empty, 1.0).reshape([1, 1, 1])
+    }
+
+    /// A, `[N, N, N]`.
+    fn angles(&self) -> Tensor<3> {
+        let unit = self.difference.clone() / self.distance.clone() * self.apart.clone();
+        unit.clone().matmul(unit.swap_dims(1, 2))
+    }
+}
+
+/// Mean of x^2/2 within 1 and |x| - 1/2 beyond.
+fn huber_mean(x: Tensor<3>) -> Tensor<1> {
+    // With c = min(|x|, 1): c (|x| - c / 2) is both branches at once.
+    let size = x.abs();
+    let inner = size.clone().clamp_max(1.0);
+    (inner.clone() * (size - inner * 0.5)).mean()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{fixture, gradient_error, scalar, values, wave};
+
+    #[test]
+    fn values_match_the_oracle() {
+        let [distance, angle] = relations(wave([4, 3], 1.3, 0.41), wave([4, 5], 0.2, 0.97));
+        assert!((scalar(distance) - fixture("rkd.distance")[0]).abs() < 1e-12);
+        assert!((scalar(angle) - fixture("rkd.angle")[0]).abs() < 1e-12);
+    }
+
+    #[test]
+    fn gradients_match_finite_differences() {
+        let teacher = wave([4, 5], 0.2, 0.97);
+        for part in 0..2 {
+            let loss = |e| relations(e, teacher.clone())[part].clone();
+            let error = gradient_error(wave([4, 3], 1.3, 0.41), loss);
+            assert!(error < 1e-7, "{part}: {error}");
+        }
+    }
+
+    #[test]
+    fn one_sample_and_coinciding_samples_are_safe() {
+        let [distance, angle] = relations(wave([1, 3], 1.3, 0.41), wave([1, 5], 0.2, 0.37));
+        assert_eq!((scalar(distance), scalar(angle)), (0.0, 0.0));
+        let one = wave([1, 3], 1.3, 0.41);
+        let twins = Tensor::cat(vec![one.clone(), one, wave([1, 3], 0.3, 0.41)], 0).detach().require_grad();
+        let [distance, angle] = relations(twins.clone(), wave([3, 5], 0.2, 0.37));
+        let gradient = twins.grad(&(distance + angle).backward()).unwrap();
+        assert!(values(Tensor::from_inner(gradient)).iter().all(|g: &f64| g.is_finite()));
+    }
+}

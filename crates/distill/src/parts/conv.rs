@@ -1,0 +1,64 @@
+//! Convolutions of adapters.
+use burn::module::Param;
+use burn::prelude::*;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+
+use crate::{Init, Parameters};
+
+/// A square convolution with PyTorch's weight layout `[C_out, C_in, k, k]`.
+#[derive(Module, Debug)]
+pub struct Conv {
+    weight: Param<Tensor<4>>,
+    bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    stride: usize,
+}
+
+impl Conv {
+    /// Odd kernel side `kernel`, padding `kernel / 2`, stride 1, no bias.
+    pub fn new(parameters: &Parameters, channels: [usize; 2], kernel: usize, init: Init) -> Self {
+        let [input, output] = channels;
+        let weight = parameters.tensor("weight", [output, input, kernel, kernel], init);
+        Self { weight, bias: None, stride: 1 }
+    }
+
+    /// A 1x1 convolution without bias, Kaiming-normal by fan-out: the projections of attention.
+    pub fn projection(parameters: &Parameters, channels: [usize; 2]) -> Self {
+        Self::new(parameters, channels, 1, Init::kaiming_normal_fan_out(channels[1]))
+    }
+
+    /// Adds a bias, initialised like the weights of PyTorch's default.
+    pub fn with_bias(mut self, parameters: &Parameters) -> Self {
+        let [output, input, kernel, _] = self.weight.val().dims();
+        self.bias = Some(parameters.tensor("bias", [output], Init::torch_default(input * kernel * kernel)));
+        self
+    }
+
+    /// With another stride.
+    pub fn with_stride(mut self, stride: usize) -> Self {
+        self.stride = stride;
+        self
+    }
+
+    /// Output channels.
+    pub fn output(&self) -> usize {
+        self.weight.val().dims()[0]
+    }
+
+    /// Stride on both axes.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Convolves.
+    ///
+    /// # Shapes
+    /// `[N, C_in, H, W]` to `[N, C_out, ceil(H / stride), ceil(W / stride)]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let weight = self.weight.val();
+        let padding = weight.dims()[2] / 2;
+        let options = ConvOptions::new([self.stride; 2], [padding; 2], [1, 1], 1);
+        conv2d(x, weight, self.bias.as_ref().map(Param::val), options)
+    }
+}

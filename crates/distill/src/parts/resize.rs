@@ -1,0 +1,94 @@
+//! Changing the size of maps: nearest neighbour and average bins.
+use burn::prelude::*;
+use burn::tensor::TensorData;
+
+/// Nearest-neighbour resize with PyTorch's rule: output row i reads input row floor(i H_in / H_out).
+///
+/// # Shapes
+/// `[N, C, H, W]` to `[N, C, size.0, size.1]`; any sizes from 1.
+pub fn resize_nearest(x: Tensor<4>, size: (usize, usize)) -> Tensor<4> {
+    let [n, c, h, w] = x.dims();
+    let (height, width) = size;
+    if (h, w) == size {
+        return x;
+    }
+    if height % h == 0 && width % w == 0 {
+        // Whole factors repeat each pixel: an expansion, whose gradient is a sum and needs no scatter.
+        let (fy, fx) = (height / h, width / w);
+        return x.reshape([n, c, h, 1, w, 1]).expand([n, c, h, fy, w, fx]).reshape([n, c, height, width]);
+    }
+    let device = x.device();
+    let axis = |input: usize, output: usize| {
+        let index: Vec<i64> = (0..output).map(|i| (i * input / output) as i64).collect();
+        Tensor::<1, Int>::from_data(TensorData::new(index, [output]), &device)
+    };
+    x.select(2, axis(h, height)).select(3, axis(w, width))
+}
+
+/// Adaptive average pooling with PyTorch's bins: output i averages the input rows floor(i H / l) .. ceil((i + 1) H / l).
+///
+/// # Shapes
+/// `[N, C, H, W]` to `[N, C, size.0, size.1]`; any sizes from 1.
+pub fn adaptive_average_pool(x: Tensor<4>, size: (usize, usize)) -> Tensor<4> {
+    let [n, c, h, w] = x.dims();
+    let (height, width) = size;
+    if (h, w) == size {
+        return x;
+    }
+    if h % height == 0 && w % width == 0 {
+        let bins = x.reshape([n, c, height, h / height, width, w / width]);
+        return bins.mean_dim(5).mean_dim(3).reshape([n, c, height, width]);
+    }
+    // Uneven bins: one averaging matrix per axis, Y = P_h X P_w^T.
+    let (rows, columns) = (bin_matrix(&x, h, height), bin_matrix(&x, w, width));
+    let narrowed = x.reshape([n * c * h, w]).matmul(columns.transpose()).reshape([n * c, h, width]);
+    rows.unsqueeze::<3>().matmul(narrowed).reshape([n, c, height, width])
+}
+
+/// The averaging matrix `[output, input]` on the device and with the type of `like`.
+fn bin_matrix(like: &Tensor<4>, input: usize, output: usize) -> Tensor<2> {
+    let mut values = vec![0.0_f64; output * input];
+    for i in 0..output {
+        let (start, end) = (i * input / output, ((i + 1) * input).div_ceil(output));
+        values[i * input + start..i * input + end].fill(1.0 / (end - start) as f64);
+    }
+    Tensor::from_data(TensorData::new(values, [output, input]), (&like.device(), like.dtype()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{gradient_error, values, wave};
+
+    #[test]
+    fn nearest_reads_the_row_torch_reads() {
+        let x = wave([1, 1, 3, 1], 0.1, 0.37);
+        let v = values(x.clone());
+        // floor(i * 3 / 5) = 0 0 1 1 2; floor(i * 3 / 2) = 0 1.
+        assert_eq!(values(resize_nearest(x.clone(), (5, 1))), [v[0], v[0], v[1], v[1], v[2]]);
+        assert_eq!(values(resize_nearest(x.clone(), (2, 1))), [v[0], v[1]]);
+        assert_eq!(values(resize_nearest(x, (6, 2)))[..4], [v[0], v[0], v[0], v[0]]);
+    }
+
+    #[test]
+    fn uneven_bins_overlap_as_in_torch() {
+        let x = wave([1, 1, 5, 1], 0.2, 0.37);
+        let v = values(x.clone());
+        let pooled = values(adaptive_average_pool(x.clone(), (2, 1)));
+        let expected = [(v[0] + v[1] + v[2]) / 3.0, (v[2] + v[3] + v[4]) / 3.0];
+        assert!(pooled.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-14), "{pooled:?} {expected:?}");
+        // Fewer rows than bins repeats rows.
+        assert_eq!(values(adaptive_average_pool(wave([1, 1, 1, 1], 0.3, 0.37), (4, 4))).len(), 16);
+    }
+
+    #[test]
+    fn gradients_are_right_for_whole_and_broken_factors() {
+        for size in [(6, 8), (5, 3), (2, 2), (1, 1), (3, 4)] {
+            let weights = wave([2, 2, size.0, size.1], 0.7, 0.21);
+            let nearest = |x: Tensor<4>| (resize_nearest(x, size) * weights.clone()).sum();
+            let pooled = |x: Tensor<4>| (adaptive_average_pool(x, size) * weights.clone()).sum();
+            assert!(gradient_error(wave([2, 2, 3, 4], 0.4, 0.37), nearest) < 1e-8, "nearest {size:?}");
+            assert!(gradient_error(wave([2, 2, 3, 4], 0.4, 0.37), pooled) < 1e-8, "pool {size:?}");
+        }
+    }
+}
