@@ -1,1 +1,29 @@
 //! The training system: recipe, plan, run with exact resume, and evidence.
+//!
+//! A [`Recipe`] describes a run completely. A [`Plan`] opens its data, builds its networks and checks every wire
+//! before anything is trained. [`run`] trains the teacher and each arm, and leaves a run folder that proves what
+//! happened; an interrupted run continues bit for bit.
+#![deny(missing_docs)]
+mod checkpoint;
+mod error;
+mod evaluate;
+pub mod evidence;
+pub mod files;
+mod gradients;
+mod learner;
+mod optimizer;
+mod plan;
+pub mod recipe;
+mod run;
+mod schedule;
+mod setup;
+mod table;
+
+pub use error::TrainError;
+pub use evaluate::{EvalResult, evaluate};
+pub use evidence::{ArmResult, EpochRecord, EpochResult, RunInfo, RunSummary, Scores, TeacherResult};
+pub use plan::{ArmPlan, DataPlan, NetworkPlan, Plan, PlanOptions, TermPlan, TimePart, TimePlan};
+pub use recipe::Recipe;
+pub use run::{Event, Progress, RunOptions, Silent, run};
+pub use schedule::{LearningRate, Schedule};
+pub use table::{Table, duration};

@@ -1,0 +1,8 @@
+//! What a run leaves behind: metrics, results, the description of the machine, the report.
+mod metrics;
+mod records;
+mod run_info;
+
+pub use metrics::MetricsFile;
+pub use records::{ArmResult, EpochRecord, EpochResult, MetricLine, RunSummary, Scores, StepRecord, TeacherResult};
+pub use run_info::RunInfo;

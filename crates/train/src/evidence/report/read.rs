@@ -1,0 +1,298 @@
+//! Reads a run folder into plain values for the report.
+//!
+//! Everything is optional: a report can be asked for while the run is going on, after it was
+//! stopped, or for a folder written by an older version. A line that was cut by a crash is
+//! skipped, a number that is missing or not finite becomes `None`.
+
+use super::ReportError;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What a run folder holds, as far as it was written.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    pub name: String,
+    pub finished: bool,
+    pub info: Option<Value>,
+    pub recipe: Option<String>,
+    pub teacher: Option<Arm>,
+    pub arms: Vec<Arm>,
+    pub test_images: Option<f64>,
+}
+
+/// One trained network: an arm of the comparison, or the teacher.
+#[derive(Debug, Default)]
+pub(super) struct Arm {
+    pub name: String,
+    pub slug: String,
+    pub network: Option<String>,
+    pub params: Option<f64>,
+    pub macs: Option<f64>,
+    pub aux_params: Option<f64>,
+    pub seconds: Option<f64>,
+    pub best_epoch: Option<f64>,
+    pub best_val: Option<f64>,
+    pub best_top1: Option<f64>,
+    pub best_top5: Option<f64>,
+    pub last_top1: Option<f64>,
+    pub terms: Vec<String>,
+    pub planned_epochs: Option<f64>,
+    pub epochs: Vec<Epoch>,
+    pub steps: Vec<Step>,
+    pub weights: Vec<PathBuf>,
+}
+
+/// The record of one epoch.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Epoch {
+    pub epoch: f64,
+    pub terms: BTreeMap<String, f64>,
+    pub val_top1: Option<f64>,
+    pub val_top5: Option<f64>,
+    pub val_loss: Option<f64>,
+    pub seconds: Option<f64>,
+}
+
+/// The loss terms of one optimiser step; `at` counts epochs, with a fraction.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub epoch: f64,
+    pub step: f64,
+    pub terms: BTreeMap<String, f64>,
+}
+
+impl Arm {
+    /// An arm without any term but the task's own loss: the baseline of the comparison.
+    pub fn is_baseline(&self) -> bool {
+        let only_task = self.terms.iter().all(|term| is_task(term));
+        let name = self.name.to_lowercase();
+        only_task && (!self.terms.is_empty() || name.contains("alone") || name.contains("baseline"))
+    }
+}
+
+/// The name under which the supervised loss of the task itself is logged.
+pub(super) fn is_task(term: &str) -> bool {
+    matches!(term, "task" | "cross_entropy" | "cross-entropy" | "ce")
+}
+
+/// Reads the folder; fails only where it is no run folder at all.
+pub(super) fn run(dir: &Path) -> Result<Run, ReportError> {
+    let results = json(&dir.join("results.json"))?;
+    let info = json(&dir.join("run.json"))?;
+    let recipe = text(&dir.join("recipe.toml"))?;
+    let folders = arm_folders(&dir.join("arms"))?;
+    if results.is_none() && recipe.is_none() && folders.is_empty() {
+        return Err(ReportError::NotARun { path: dir.to_path_buf() });
+    }
+    let parsed: Option<toml::Table> = recipe.as_deref().and_then(|text| text.parse().ok());
+    let mut run = Run { info, recipe, ..Run::default() };
+    if let Some(results) = &results {
+        run.finished = results.get("finished").and_then(Value::as_bool).unwrap_or(true);
+        run.name = string(results, "name").unwrap_or_default();
+        run.teacher = results.get("teacher").filter(|value| value.is_object()).map(teacher_summary);
+        run.test_images = number(results, "test_images");
+        if let Some(arms) = results.get("arms").and_then(Value::as_array) {
+            run.arms = arms.iter().map(arm_summary).collect();
+        }
+    }
+    if let Some(recipe) = &parsed {
+        from_recipe(&mut run, recipe);
+    }
+    if run.name.is_empty() {
+        run.name = dir.file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
+    }
+    for (slug, folder) in folders {
+        attach(&mut run, &slug, &folder)?;
+    }
+    Ok(run)
+}
+
+/// Arms that the recipe lists but the results do not (yet), and the planned epochs.
+fn from_recipe(run: &mut Run, recipe: &toml::Table) {
+    let epochs = |table: Option<&toml::Value>| {
+        table.and_then(|table| table.get("epochs")).and_then(toml::Value::as_integer).map(|epochs| epochs as f64)
+    };
+    let planned = epochs(recipe.get("train"));
+    if run.name.is_empty() {
+        run.name = recipe.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_string();
+    }
+    let network = |key: &str| Some(recipe.get(key)?.get("network")?.as_str()?.to_string());
+    let arms = recipe.get("arm").and_then(toml::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for entry in arms {
+        let Some(name) = entry.get("name").and_then(toml::Value::as_str) else { continue };
+        let terms = entry.get("term").and_then(toml::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let methods = terms.iter().filter_map(|term| term.get("method")?.as_str());
+        let terms = std::iter::once("task").chain(methods).map(String::from).collect();
+        if !run.arms.iter().any(|arm| arm.name == name) {
+            run.finished = false;
+            let slug = slug(name);
+            run.arms.push(Arm { name: name.into(), slug, network: network("student"), ..Arm::default() });
+        }
+        if let Some(arm) = run.arms.iter_mut().find(|arm| arm.name == name) {
+            arm.planned_epochs = planned;
+            arm.terms = terms;
+        }
+    }
+    if run.teacher.is_none()
+        && let Some(network) = network("teacher")
+    {
+        run.teacher = Some(Arm { name: "teacher".into(), network: Some(network), ..Arm::default() });
+    }
+    if let Some(teacher) = &mut run.teacher {
+        teacher.planned_epochs = epochs(recipe.get("teacher").and_then(|teacher| teacher.get("train")));
+    }
+}
+
+/// Adds the records and weight files of `arms/<slug>` to the arm they belong to.
+fn attach(run: &mut Run, slug: &str, folder: &Path) -> Result<(), ReportError> {
+    let (epochs, steps) = metrics(&folder.join("metrics.jsonl"))?;
+    let weights: Vec<PathBuf> = ["student-best.safetensors", "student-last.safetensors"]
+        .iter()
+        .map(|name| folder.join(name))
+        .filter(|path| path.is_file())
+        .collect();
+    let arm = if slug == "teacher" {
+        run.teacher.get_or_insert_with(|| Arm { name: "teacher".into(), ..Arm::default() })
+    } else {
+        let position = run.arms.iter().position(|arm| arm.slug == slug).unwrap_or_else(|| {
+            run.arms.push(Arm { name: slug.into(), slug: slug.into(), ..Arm::default() });
+            run.arms.len() - 1
+        });
+        &mut run.arms[position]
+    };
+    arm.slug = slug.into();
+    (arm.epochs, arm.steps, arm.weights) = (epochs, steps, weights);
+    if arm.seconds.is_none() {
+        arm.seconds = arm.epochs.iter().map(|epoch| epoch.seconds).sum::<Option<f64>>().filter(|sum| *sum > 0.0);
+    }
+    Ok(())
+}
+
+fn teacher_summary(value: &Value) -> Arm {
+    let test = value.get("test");
+    let test_value = |key| test.and_then(|test| number(test, key));
+    let nested = arm_summary(value);
+    Arm {
+        name: "teacher".into(),
+        best_top1: test_value("top1").or(nested.best_top1),
+        best_top5: test_value("top5").or(nested.best_top5),
+        ..nested
+    }
+}
+
+fn arm_summary(value: &Value) -> Arm {
+    let of = |part: &str, key: &str| value.get(part).and_then(|part| number(part, key));
+    let name = string(value, "name").unwrap_or_default();
+    Arm {
+        slug: string(value, "slug").unwrap_or_else(|| slug(&name)),
+        name,
+        network: string(value, "network"),
+        params: number(value, "params"),
+        macs: number(value, "macs"),
+        aux_params: number(value, "aux_params"),
+        seconds: number(value, "seconds"),
+        best_epoch: of("best", "epoch"),
+        best_val: of("best", "val_top1"),
+        best_top1: of("best", "test_top1"),
+        best_top5: of("best", "test_top5"),
+        last_top1: of("last", "test_top1"),
+        terms: value.get("terms").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default().iter()
+            .filter_map(term_name).collect(),
+        ..Arm::default()
+    }
+}
+
+fn term_name(value: &Value) -> Option<String> {
+    value.as_str().map(String::from).or_else(|| string(value, "name")).or_else(|| string(value, "method"))
+}
+
+/// Step and epoch records. After a resume an epoch may be logged twice: the later one counts.
+fn metrics(path: &Path) -> Result<(Vec<Epoch>, Vec<Step>), ReportError> {
+    let mut epochs: BTreeMap<u64, Epoch> = BTreeMap::new();
+    let mut steps: BTreeMap<(u64, u64), Step> = BTreeMap::new();
+    for line in text(path)?.unwrap_or_default().lines() {
+        let Ok(value) = serde_json::from_str::<Value>(line) else { continue };
+        let Some(epoch) = number(&value, "epoch") else { continue };
+        match value.get("kind").and_then(Value::as_str) {
+            Some("epoch") => {
+                let of = |key| value.get("val").and_then(|val| number(val, key));
+                let record = Epoch {
+                    epoch,
+                    terms: terms(value.get("train")),
+                    val_top1: of("top1"),
+                    val_top5: of("top5"),
+                    val_loss: of("loss"),
+                    seconds: number(&value, "seconds"),
+                };
+                epochs.insert(epoch as u64, record);
+            }
+            Some("step") => {
+                let step = number(&value, "step").unwrap_or_default();
+                steps.insert((epoch as u64, step as u64), Step { epoch, step, terms: terms(value.get("terms")) });
+            }
+            _ => {}
+        }
+    }
+    Ok((epochs.into_values().collect(), steps.into_values().collect()))
+}
+
+/// Finite terms of a record; the total under the name `loss` is left out, it is their sum.
+fn terms(value: Option<&Value>) -> BTreeMap<String, f64> {
+    let Some(Value::Object(map)) = value else { return BTreeMap::new() };
+    let nested = map.get("terms").and_then(Value::as_object).unwrap_or(map);
+    nested
+        .iter()
+        .filter(|(name, _)| *name != "loss" && *name != "total")
+        .filter_map(|(name, value)| Some((name.clone(), value.as_f64().filter(|value| value.is_finite())?)))
+        .collect()
+}
+
+fn arm_folders(arms: &Path) -> Result<Vec<(String, PathBuf)>, ReportError> {
+    let entries = match std::fs::read_dir(arms) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(ReportError::Io { path: arms.to_path_buf(), source }),
+    };
+    let mut folders: Vec<(String, PathBuf)> = entries
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        .collect();
+    folders.sort();
+    Ok(folders)
+}
+
+fn text(path: &Path) -> Result<Option<String>, ReportError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ReportError::Io { path: path.to_path_buf(), source }),
+    }
+}
+
+fn json(path: &Path) -> Result<Option<Value>, ReportError> {
+    let Some(text) = text(path)? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|source| ReportError::Json { path: path.to_path_buf(), source })
+}
+
+fn number(value: &Value, key: &str) -> Option<f64> {
+    value.get(key)?.as_f64().filter(|number| number.is_finite())
+}
+
+fn string(value: &Value, key: &str) -> Option<String> {
+    Some(value.get(key)?.as_str()?.to_string())
+}
+
+/// Folder name of an arm: lower case, runs of other characters become one hyphen.
+fn slug(name: &str) -> String {
+    let mut slug = String::new();
+    for character in name.to_lowercase().chars() {
+        if character.is_alphanumeric() {
+            slug.push(character);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    slug.trim_end_matches('-').to_string()
+}

@@ -1,0 +1,108 @@
+//! Time estimate: a few real steps on random images.
+use std::time::Instant;
+
+use burn::prelude::*;
+use serde::Serialize;
+use subband_data::{Batch, View};
+use subband_models::{Mode, Network};
+use subband_seed::Stream;
+
+use crate::TrainError;
+use crate::learner::{Inputs, Learner};
+use crate::optimizer::Optimizer;
+use crate::recipe::{ArmRecipe, TrainRecipe};
+use crate::run::step::{Micro, backward};
+use crate::setup::Setup;
+
+/// Estimated time of a run on an otherwise idle machine, without decoding of images.
+#[derive(Debug, Clone, Serialize)]
+pub struct TimePlan {
+    /// The teacher's training and the arms.
+    pub parts: Vec<TimePart>,
+    /// Sum in seconds.
+    pub seconds: f64,
+}
+
+/// A part of the time.
+#[derive(Debug, Clone, Serialize)]
+pub struct TimePart {
+    /// Arm's name.
+    pub name: String,
+    /// Seconds of one optimiser step.
+    pub step_seconds: f64,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Seconds of all steps and evaluations.
+    pub seconds: f64,
+}
+
+/// Measured steps after one to warm up; the shortest counts, as it is the least disturbed.
+const MEASURED: usize = 2;
+
+/// Measures every arm.
+pub(super) fn measure(setup: &Setup, device: &Device) -> Result<TimePlan, TrainError> {
+    let recipe = &setup.recipe;
+    let mut parts = Vec::new();
+    let mut teacher = None;
+    if let Some(given) = &recipe.teacher {
+        let network = setup.teacher(device)?;
+        if let Some(train) = &given.train {
+            let arm = ArmRecipe { name: "teacher".into(), task_weight: 1.0, terms: Vec::new() };
+            let autodiff = device.clone().autodiff();
+            let learner = Learner::new(setup.teacher(&autodiff)?, Vec::new(), arm, Default::default());
+            parts.push(part(setup, learner, train, None, device)?);
+        }
+        teacher = Some(network);
+    }
+    for arm in recipe.arms() {
+        let learner = setup.learner(&arm, device)?;
+        let folded = teacher.as_ref().map(|network: &Network| network.fold_batch_norm(&learner.wanted.teacher));
+        parts.push(part(setup, learner, &recipe.train, folded.as_ref(), device)?);
+    }
+    let seconds = parts.iter().map(|part| part.seconds).sum();
+    Ok(TimePlan { parts, seconds })
+}
+
+fn part(
+    setup: &Setup,
+    mut learner: Learner,
+    train: &TrainRecipe,
+    teacher: Option<&Network>,
+    device: &Device,
+) -> Result<TimePart, TrainError> {
+    let name = learner.arm.name.clone();
+    let inputs = random(setup, train.batch_size, device);
+    let mut optimizer = Optimizer::new(&train.optimizer);
+    let mut best = f64::INFINITY;
+    for index in 0..=MEASURED {
+        let start = Instant::now();
+        let micro = Micro { inputs: inputs.clone(), epoch: 1, step: 1 };
+        let mut grads = backward(&learner, &micro, teacher)?.grads;
+        learner.trainable = optimizer.step(1e-9, learner.trainable, &mut grads);
+        if index > 0 {
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+    }
+    let images = random(setup, train.eval_batch_size, device);
+    let network = learner.trainable.student.valid().fold_batch_norm(&[]);
+    let start = Instant::now();
+    let fail = |source| TrainError::Model { context: name.clone(), source };
+    drop(network.forward(images.student, Mode::Eval, &[]).map_err(fail)?.logits.into_data());
+    let image = start.elapsed().as_secs_f64() / train.eval_batch_size as f64;
+    let batches = setup.train_loader(train)?.steps();
+    let evaluated = setup.splits.validation.as_ref().map_or(0, |v| v.len()) * train.epochs + 2 * setup.splits.test.len();
+    let step_seconds = best * train.accumulate as f64;
+    let seconds = best * (batches * train.epochs) as f64 + image * evaluated as f64;
+    Ok(TimePart { name, step_seconds, steps: batches.div_ceil(train.accumulate) * train.epochs, seconds })
+}
+
+/// Normal random images with random labels.
+fn random(setup: &Setup, count: usize, device: &Device) -> Inputs {
+    let [height, width] = setup.size();
+    let shape = [count, setup.splits.channels, height, width];
+    let mut stream = Stream::new(setup.recipe.seed).with("plan");
+    let data = (0..shape.iter().product()).map(|_| stream.normal() as f32).collect();
+    let labels = (0..count).map(|_| stream.below(setup.splits.classes.len())).collect();
+    let student = View { data, shape };
+    Inputs::new(Batch { step: 0, student, teacher: None, labels, indices: (0..count).collect() }, device)
+}

@@ -1,0 +1,131 @@
+//! Ranges of the recipe's values.
+use super::read::Reader;
+use super::{ArmRecipe, OptimizerRecipe, Recipe, TrainRecipe};
+use crate::TrainError;
+
+/// Checks every value of a recipe that has been read.
+pub(super) fn check(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainError> {
+    data(recipe, reader)?;
+    train(&recipe.train, "train", reader)?;
+    if let Some(teacher) = &recipe.teacher {
+        if let Some(given) = &teacher.train {
+            train(given, "teacher.train", reader)?;
+        }
+    }
+    arms(recipe, reader)
+}
+
+fn require(ok: bool, key: &str, reader: &Reader<'_>, message: impl FnOnce() -> String) -> Result<(), TrainError> {
+    if ok { Ok(()) } else { Err(reader.bad(key, message())) }
+}
+
+fn data(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainError> {
+    if let Some(share) = recipe.data.validation {
+        require((0.0..1.0).contains(&share), "data.validation", reader, || {
+            format!("{share} is not a share from 0 to below 1")
+        })?;
+    }
+    for (key, value) in [("train_limit", recipe.data.train_limit), ("test_limit", recipe.data.test_limit)] {
+        require(value != Some(0), &format!("data.{key}"), reader, || "must be at least 1".into())?;
+    }
+    Ok(())
+}
+
+fn train(train: &TrainRecipe, path: &str, reader: &Reader<'_>) -> Result<(), TrainError> {
+    let counts = [
+        ("epochs", train.epochs),
+        ("batch_size", train.batch_size),
+        ("accumulate", train.accumulate),
+        ("eval_batch_size", train.eval_batch_size),
+        ("checkpoint_every", train.checkpoint_every.unwrap_or(1)),
+    ];
+    for (key, value) in counts {
+        require(value > 0, &format!("{path}.{key}"), reader, || "must be at least 1".into())?;
+    }
+    let warm = train.warmup_epochs;
+    require(warm.is_finite() && warm >= 0.0, &format!("{path}.warmup_epochs"), reader, || {
+        format!("{warm} is not a number of epochs")
+    })?;
+    if let Some(norm) = train.clip_norm {
+        require(norm.is_finite() && norm > 0.0, &format!("{path}.clip_norm"), reader, || {
+            format!("{norm} is not above 0")
+        })?;
+    }
+    if let Some((key, message)) = train.schedule.problem() {
+        return Err(reader.bad(&format!("{path}.schedule.{key}"), message));
+    }
+    optimizer(&train.optimizer, &format!("{path}.optimizer"), reader)
+}
+
+fn optimizer(optimizer: &OptimizerRecipe, path: &str, reader: &Reader<'_>) -> Result<(), TrainError> {
+    let lr = optimizer.lr();
+    require(lr.is_finite() && lr > 0.0, &format!("{path}.lr"), reader, || format!("{lr} is not above 0"))?;
+    let decay = |value: f64| {
+        require(value.is_finite() && value >= 0.0, &format!("{path}.weight_decay"), reader, || {
+            format!("{value} is not 0 or more")
+        })
+    };
+    match optimizer {
+        OptimizerRecipe::Sgd { momentum, weight_decay, nesterov, .. } => {
+            decay(*weight_decay)?;
+            require((0.0..1.0).contains(momentum), &format!("{path}.momentum"), reader, || {
+                format!("{momentum} is not from 0 to below 1")
+            })?;
+            require(!nesterov || *momentum > 0.0, &format!("{path}.nesterov"), reader, || {
+                "needs a momentum above 0".into()
+            })
+        }
+        OptimizerRecipe::Adamw { betas, eps, weight_decay, .. } => {
+            decay(*weight_decay)?;
+            require(betas.iter().all(|b| (0.0..1.0).contains(b)), &format!("{path}.betas"), reader, || {
+                "both must be from 0 to below 1".into()
+            })?;
+            require(eps.is_finite() && *eps > 0.0, &format!("{path}.eps"), reader, || format!("{eps} is not above 0"))
+        }
+    }
+}
+
+fn arms(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainError> {
+    let mut slugs: Vec<String> = vec!["teacher".into()];
+    for (index, arm) in recipe.arms.iter().enumerate() {
+        let path = format!("arm.{index}");
+        let slug = arm.slug();
+        require(!slugs.contains(&slug), &format!("{path}.name"), reader, || {
+            format!("\"{}\" gives the folder name `{slug}`, which is taken; choose another name", arm.name)
+        })?;
+        slugs.push(slug);
+        let weight = arm.task_weight;
+        require(weight.is_finite() && weight >= 0.0, &format!("{path}.task_weight"), reader, || {
+            format!("{weight} is not 0 or more")
+        })?;
+        require(weight > 0.0 || !arm.terms.is_empty(), &format!("{path}.task_weight"), reader, || {
+            "is 0 and the arm has no term: there is nothing to learn from".into()
+        })?;
+        terms(arm, &path, reader)?;
+        require(arm.terms.is_empty() || recipe.teacher.is_some(), &path, reader, || {
+            format!("\"{}\" has distillation terms, but the recipe has no [teacher]", arm.name)
+        })?;
+    }
+    if let Some(teacher) = &recipe.teacher {
+        require(teacher.weights.is_some() || teacher.train.is_some(), "teacher", reader, || {
+            "the teacher has random weights: give `weights = \"file\"`, `train = { epochs = .. }` or both".into()
+        })?;
+    }
+    Ok(())
+}
+
+fn terms(arm: &ArmRecipe, path: &str, reader: &Reader<'_>) -> Result<(), TrainError> {
+    let mut names = vec!["task"];
+    for (index, term) in arm.terms.iter().enumerate() {
+        let path = format!("{path}.term.{index}");
+        let weight = term.weight.weight;
+        require(weight.is_finite() && weight > 0.0, &format!("{path}.weight"), reader, || {
+            format!("{weight} is not a finite factor above 0; remove the term to switch it off")
+        })?;
+        require(!names.contains(&term.name.as_str()), &format!("{path}.name"), reader, || {
+            format!("two terms of the arm are called \"{}\"; give one of them another `name`", term.name)
+        })?;
+        names.push(&term.name);
+    }
+    Ok(())
+}

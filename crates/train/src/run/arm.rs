@@ -1,0 +1,355 @@
+//! The training loop of one arm.
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use burn::prelude::*;
+use subband_data::{Batch, Loader};
+use subband_models::{ModelError, Network, StateDict, weights};
+
+use crate::TrainError;
+use crate::checkpoint::{Best, Checkpoint, Meta};
+use crate::evaluate::{EvalResult, evaluate_with};
+use crate::evidence::{ArmResult, EpochRecord, EpochResult, MetricLine, MetricsFile, StepRecord};
+use crate::gradients::{self, Mean};
+use crate::learner::{Inputs, Learner};
+use crate::optimizer::Optimizer;
+use crate::recipe::TrainRecipe;
+use crate::schedule::LearningRate;
+use crate::setup::{Role, Setup};
+
+use super::folder::ArmFolder;
+use super::nonfinite::{self, Replay};
+use super::progress::{Event, Progress};
+use super::step::{Micro, NotFinite, Outcome, try_backward};
+use super::{go_on, model, proof, state};
+
+/// What an arm needs.
+pub(super) struct ArmRun<'a> {
+    pub setup: &'a Setup,
+    pub folder: &'a ArmFolder,
+    pub slug: String,
+    pub fingerprint: String,
+    pub train: &'a TrainRecipe,
+    pub role: Role,
+    pub device: Device,
+    /// Place among the arms.
+    pub index: usize,
+    /// Folded teacher on the device without autodiff.
+    pub teacher: Option<&'a Network>,
+}
+
+/// An arm at work.
+struct Loop<'a> {
+    run: &'a ArmRun<'a>,
+    learner: Learner,
+    optimizer: Optimizer,
+    meta: Meta,
+    rate: LearningRate,
+    loader: Loader,
+    metrics: MetricsFile,
+    name: String,
+}
+
+impl ArmRun<'_> {
+    /// Trains the arm from its start or from its checkpoint, or returns the result of an earlier session.
+    pub fn run(self, learner: Learner, progress: &mut dyn Progress) -> Result<ArmResult, TrainError> {
+        let name = learner.arm.name.clone();
+        if let Some(result) = self.folder.result(&self.fingerprint)? {
+            go_on(progress.event(Event::ArmSkipped { name: &name, index: self.index }), &name, result.steps)?;
+            return Ok(result);
+        }
+        let mut work = self.start(learner)?;
+        let started = Event::ArmStarted {
+            name: &name,
+            index: self.index,
+            epochs: self.train.epochs,
+            steps_per_epoch: work.rate.steps_per_epoch,
+            done_steps: work.meta.step,
+            images_per_epoch: work.loader.samples(),
+        };
+        go_on(progress.event(started), &name, work.meta.step)?;
+        while work.meta.epochs_done < self.train.epochs {
+            work.epoch(progress)?;
+        }
+        let result = work.finish(progress)?;
+        self.folder.write_result(&self.fingerprint, &result)?;
+        go_on(progress.event(Event::ArmEnded { result: &result }), &name, result.steps)?;
+        Ok(result)
+    }
+
+    /// The loop at its beginning or at the checkpoint.
+    fn start(&self, learner: Learner) -> Result<Loop<'_>, TrainError> {
+        let mut optimizer = Optimizer::new(&self.train.optimizer);
+        let path = self.folder.checkpoint();
+        let (learner, meta) = if path.exists() {
+            let checkpoint = Checkpoint::read(&path, &self.slug, &self.fingerprint)?;
+            state::restore(&path, checkpoint, learner, &mut optimizer, &self.device)?
+        } else {
+            (learner, Meta::start(&self.slug, &self.fingerprint))
+        };
+        let loader = self.setup.train_loader(self.train)?;
+        let rate = LearningRate {
+            base: self.train.optimizer.lr(),
+            schedule: self.train.schedule.clone(),
+            warmup_epochs: self.train.warmup_epochs,
+            epochs: self.train.epochs,
+            steps_per_epoch: loader.steps().div_ceil(self.train.accumulate),
+        };
+        let metrics = MetricsFile::open(&self.folder.file("metrics.jsonl"), meta.step, meta.epochs_done)?;
+        let name = learner.arm.name.clone();
+        Ok(Loop { run: self, learner, optimizer, meta, rate, loader, metrics, name })
+    }
+
+    /// Evaluates on `validation` or `test`.
+    fn evaluate(&self, network: &Network, split: &str, progress: &mut dyn Progress) -> Result<EvalResult, TrainError> {
+        let splits = &self.setup.splits;
+        let images = match (&splits.validation, split) {
+            (Some(images), "validation") => images,
+            _ => &splits.test,
+        };
+        let loader = splits.eval_loader(images, self.train.eval_batch_size)?;
+        let mut told = |done, total| progress.event(Event::Evaluating { split, done, total });
+        evaluate_with(network, &loader, self.role, &mut told)
+    }
+}
+
+/// Writes a network's weights; a full disk reads the same as for every other file.
+fn write_weights(path: &std::path::Path, state: &StateDict) -> Result<(), TrainError> {
+    weights::write_safetensors(path, state).map_err(|error| match error {
+        ModelError::Io { source, path, .. } => TrainError::Write { path, source },
+        other => model("student", other),
+    })
+}
+
+impl Loop<'_> {
+    /// The rest of the running epoch, then its evaluation and checkpoint.
+    fn epoch(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+        let epoch = self.meta.epochs_done + 1;
+        let accumulate = self.run.train.accumulate;
+        let mut batches = self.loader.epoch(epoch, self.meta.step_in_epoch * accumulate);
+        loop {
+            let start = Instant::now();
+            let mut micros = Vec::new();
+            for batch in batches.by_ref().take(accumulate) {
+                micros.push(batch?);
+            }
+            if micros.is_empty() {
+                break;
+            }
+            // Skipped corrupt images can leave a batch empty.
+            micros.retain(|batch| !batch.labels.is_empty());
+            let record = if micros.is_empty() { None } else { Some(self.step(epoch, micros)?) };
+            self.meta.step += 1;
+            self.meta.step_in_epoch += 1;
+            let seconds = start.elapsed().as_secs_f64();
+            self.meta.seconds += seconds;
+            self.meta.epoch_seconds += seconds;
+            if let Some((record, images)) = record {
+                self.report(record, images, progress)?;
+            }
+            let every = self.run.train.checkpoint_every;
+            let at_end = self.meta.step_in_epoch >= self.rate.steps_per_epoch;
+            if every.is_some_and(|every| self.meta.step % every == 0) && !at_end {
+                self.checkpoint()?;
+            }
+        }
+        self.end_epoch(epoch, progress)
+    }
+
+    /// One optimiser step over its micro-batches; gives its record and image count.
+    fn step(&mut self, epoch: usize, micros: Vec<Batch>) -> Result<(StepRecord, usize), TrainError> {
+        let step = self.meta.step + 1;
+        let lr = self.rate.at(self.meta.step);
+        let before = self.learner.trainable.clone();
+        let indices: Vec<Vec<usize>> = micros.iter().map(|batch| batch.indices.clone()).collect();
+        let mut mean = Mean::new();
+        let mut sums: Vec<(String, f64, f64)> = Vec::new();
+        let mut images = 0;
+        for batch in micros {
+            let inputs = Inputs::new(batch, &self.run.device);
+            if step == 1 && images == 0 {
+                proof::check(&self.learner, &inputs, self.run.teacher)?;
+            }
+            let count = inputs.count;
+            let pass = match try_backward(&self.learner, &Micro { inputs, epoch, step }, self.run.teacher)? {
+                Outcome::Done(pass) => pass,
+                Outcome::NotFinite(bad) => return Err(self.stop(bad, epoch, lr, indices, &before)),
+            };
+            mean.add(&self.learner.trainable, pass.grads);
+            add_terms(&mut sums, pass.terms, count);
+            images += count;
+        }
+        let mut grads = mean.take(&self.learner.trainable);
+        let norm = gradients::norm(&self.learner.trainable, &grads);
+        if !norm.value.is_finite() {
+            let name = format!("gradient norm (first at {})", norm.not_finite.unwrap_or_default());
+            return Err(self.stop(NotFinite { name, value: norm.value }, epoch, lr, indices, &before));
+        }
+        drop(before);
+        if let Some(limit) = self.run.train.clip_norm {
+            gradients::clip(&self.learner.trainable, &mut grads, norm.value, limit);
+        }
+        self.learner.trainable = self.optimizer.step(lr, self.learner.trainable.clone(), &mut grads);
+        Ok((self.record(epoch, lr, sums, images, norm.value), images))
+    }
+
+    /// Adds a step to the epoch's sums and makes its record.
+    fn record(
+        &mut self,
+        epoch: usize,
+        lr: f64,
+        sums: Vec<(String, f64, f64)>,
+        images: usize,
+        grad_norm: f64,
+    ) -> StepRecord {
+        let n = images as f64;
+        let loss: f64 = sums.iter().map(|(_, sum, weight)| weight * sum / n).sum();
+        let totals = sums.iter().map(|(name, sum, _)| (name.as_str(), *sum));
+        for (name, sum) in totals.chain([("loss", loss * n)]) {
+            let bits = self.meta.epoch_sums.entry(name.to_string()).or_insert(0.0_f64.to_bits());
+            *bits = (f64::from_bits(*bits) + sum).to_bits();
+        }
+        self.meta.epoch_images += images;
+        let weights = sums.iter().map(|(name, _, weight)| (name.clone(), *weight)).collect();
+        let terms = sums.into_iter().map(|(name, sum, _)| (name, sum / n)).collect();
+        StepRecord { epoch, step: self.meta.step + 1, lr, loss, terms, weights, grad_norm }
+    }
+
+    fn report(&mut self, record: StepRecord, images: usize, progress: &mut dyn Progress) -> Result<(), TrainError> {
+        let terms: Vec<(String, f64)> = record.terms.iter().map(|(name, value)| (name.clone(), *value)).collect();
+        let StepRecord { epoch, step, lr, loss, .. } = record;
+        self.metrics.push(&MetricLine::Step(record))?;
+        go_on(progress.event(Event::Step { epoch, step, images, lr, loss, terms: &terms }), &self.name, step)
+    }
+
+    /// Saves the state before a step that gave NaN or infinity.
+    fn stop(
+        &self,
+        bad: NotFinite,
+        epoch: usize,
+        lr: f64,
+        indices: Vec<Vec<usize>>,
+        before: &crate::learner::Trainable,
+    ) -> TrainError {
+        let replay = Replay {
+            what: bad.name,
+            value: bad.value.to_string(),
+            arm: self.name.clone(),
+            epoch,
+            step: self.meta.step + 1,
+            lr,
+            indices,
+            recipe: "../../../recipe.toml".into(),
+            checkpoint: "checkpoint.safetensors".into(),
+        };
+        nonfinite::save(self.run.folder, replay, state::capture(before, &self.optimizer, self.meta.clone()))
+    }
+
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        self.metrics.sync()?;
+        state::capture(&self.learner.trainable, &self.optimizer, self.meta.clone()).write(&self.run.folder.checkpoint())
+    }
+
+    /// Validation, best epoch, weights, metrics, checkpoint: in the order in which a crash between them does no harm.
+    fn end_epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<(), TrainError> {
+        let student = &self.learner.trainable.student;
+        let val = match self.run.setup.splits.validation {
+            Some(_) => Some(self.run.evaluate(student, "validation", progress)?),
+            None => None,
+        };
+        let best = val.is_some_and(|val| self.meta.best.is_none_or(|best| val.correct > best.correct));
+        let state = student.state_dict();
+        if let (Some(val), true) = (val, best) {
+            write_weights(&self.run.folder.best(), &state)?;
+            self.meta.best = Some(Best { epoch, correct: val.correct, total: val.total });
+        }
+        write_weights(&self.run.folder.last(), &state)?;
+        let record = self.epoch_record(epoch, val);
+        self.metrics.push(&MetricLine::Epoch(record.clone()))?;
+        self.meta.epochs_done = epoch;
+        self.meta.step_in_epoch = 0;
+        (self.meta.epoch_seconds, self.meta.epoch_images) = (0.0, 0);
+        self.meta.epoch_sums.clear();
+        self.checkpoint()?;
+        go_on(progress.event(Event::EpochEnded { record: &record, best }), &self.name, self.meta.step)
+    }
+
+    fn epoch_record(&self, epoch: usize, val: Option<EvalResult>) -> EpochRecord {
+        let images = self.meta.epoch_images.max(1) as f64;
+        let mean = |(name, bits): (&String, &u64)| (name.clone(), f64::from_bits(*bits) / images);
+        let seconds = self.meta.epoch_seconds;
+        EpochRecord {
+            epoch,
+            step: self.meta.step,
+            train: self.meta.epoch_sums.iter().map(mean).collect::<BTreeMap<_, _>>(),
+            val: val.map(|val| val.scores()),
+            seconds,
+            images_per_second: if seconds > 0.0 { self.meta.epoch_images as f64 / seconds } else { 0.0 },
+        }
+    }
+
+    /// Tests the last and the best epoch.
+    fn finish(self, progress: &mut dyn Progress) -> Result<ArmResult, TrainError> {
+        let student = &self.learner.trainable.student;
+        let epochs = self.run.train.epochs;
+        let test = self.run.evaluate(student, "test", progress)?;
+        let last_val = self.last_validation();
+        let last = epoch_result(epochs, last_val, test);
+        let best = match self.meta.best {
+            // Without validation images there is no better guess than the last epoch.
+            None => {
+                write_weights(&self.run.folder.best(), &student.state_dict())?;
+                last.clone()
+            }
+            Some(best) if best.epoch == epochs => last.clone(),
+            Some(best) => {
+                let mut network = student.clone();
+                let state = weights::read(&self.run.folder.best()).map_err(|e| model("best weights", e))?;
+                network.load(&state).map_err(|e| model("best weights", e))?;
+                let test = self.run.evaluate(&network, "test", progress)?;
+                epoch_result(best.epoch, Some(100.0 * best.correct as f64 / best.total as f64), test)
+            }
+        };
+        let [height, width] = self.run.setup.size();
+        let mut terms: Vec<String> = if self.learner.arm.task_weight > 0.0 { vec!["task".into()] } else { Vec::new() };
+        terms.extend(self.learner.arm.terms.iter().map(|term| term.name.clone()));
+        Ok(ArmResult {
+            name: self.name.clone(),
+            slug: self.run.slug.clone(),
+            network: student.name().into(),
+            params: student.param_count(),
+            macs: student.macs(height, width).map_err(|e| model("student", e))?,
+            epochs,
+            steps: self.meta.step,
+            seconds: self.meta.seconds,
+            aux_params: self.learner.aux_params(),
+            best,
+            last,
+            terms,
+        })
+    }
+
+    /// Validation top-1 of the last epoch, read back from the metrics, because a resumed run did not compute it.
+    fn last_validation(&self) -> Option<f64> {
+        let text = std::fs::read_to_string(self.run.folder.file("metrics.jsonl")).ok()?;
+        let line = text.lines().rev().find_map(|line| match serde_json::from_str::<MetricLine>(line) {
+            Ok(MetricLine::Epoch(record)) => Some(record),
+            _ => None,
+        })?;
+        line.val.map(|val| val.top1)
+    }
+}
+
+fn epoch_result(epoch: usize, val_top1: Option<f64>, test: EvalResult) -> EpochResult {
+    EpochResult { epoch, val_top1, test_top1: test.top1, test_top5: test.top5, test_loss: test.loss }
+}
+
+/// Sums `value * images` per part, in the order of the parts.
+fn add_terms(sums: &mut Vec<(String, f64, f64)>, terms: Vec<(String, f64, f64)>, images: usize) {
+    for (name, value, weight) in terms {
+        match sums.iter_mut().find(|(known, _, _)| *known == name) {
+            Some((_, sum, _)) => *sum += value * images as f64,
+            None => sums.push((name, value * images as f64, weight)),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The run folder: its files, what may be resumed in it, and fingerprints of its arms.
+use std::path::{Path, PathBuf};
+
+use burn::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use toml::{Table, Value};
+
+use crate::evidence::{ArmResult, RunInfo, RunSummary, Scores};
+use crate::recipe::{ArmRecipe, Recipe};
+use crate::{TrainError, files};
+
+/// Keys that may change between the sessions of a run, because no result depends on them.
+const FREE: [&str; 8] = [
+    "name",
+    "arm",
+    "data.workers",
+    "data.cache_mb",
+    "train.checkpoint_every",
+    "train.eval_batch_size",
+    "teacher.train.checkpoint_every",
+    "teacher.train.eval_batch_size",
+];
+
+/// An opened run folder.
+pub(super) struct Folder {
+    path: PathBuf,
+    recipe: Recipe,
+}
+
+/// The folder of one arm.
+pub(super) struct ArmFolder {
+    path: PathBuf,
+}
+
+/// A JSON file that says what it belongs to.
+#[derive(Serialize, Deserialize)]
+struct Stamped<T> {
+    fingerprint: String,
+    #[serde(flatten)]
+    value: T,
+}
+
+impl Folder {
+    /// Makes or re-opens a run folder and writes `recipe.toml` and `run.json`.
+    pub fn open(path: &Path, recipe: &Recipe, device: &Device, resume: bool) -> Result<Self, TrainError> {
+        let recipe_path = path.join("recipe.toml");
+        let mut resumed = 0;
+        if recipe_path.exists() {
+            if !resume {
+                return Err(TrainError::FolderInUse { path: path.into() });
+            }
+            check_same(path, &recipe_path, recipe)?;
+            let info = std::fs::read(path.join("run.json")).ok();
+            let info = info.and_then(|bytes| serde_json::from_slice::<RunInfo>(&bytes).ok());
+            resumed = info.map_or(1, |info| info.resumed + 1);
+        }
+        files::create_folder(path)?;
+        files::write_atomic(&recipe_path, recipe.to_toml().as_bytes())?;
+        write_json(&path.join("run.json"), &RunInfo::new(recipe.seed, device, resumed))?;
+        Ok(Self { path: path.into(), recipe: recipe.clone() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder of an arm, made if needed.
+    pub fn arm(&self, slug: &str) -> Result<ArmFolder, TrainError> {
+        let path = self.path.join("arms").join(slug);
+        files::create_folder(&path)?;
+        Ok(ArmFolder { path })
+    }
+
+    pub fn write_results(&self, summary: &RunSummary) -> Result<(), TrainError> {
+        write_json(&self.path.join("results.json"), summary)
+    }
+
+    /// Hash of everything that the weights of an arm (`None`: of the teacher) depend on.
+    pub fn fingerprint(&self, arm: Option<&ArmRecipe>) -> String {
+        let mut recipe = self.recipe.clone();
+        recipe.arms = arm.cloned().into_iter().collect();
+        let mut table = table_of(&recipe);
+        for key in FREE.iter().filter(|key| **key != "arm") {
+            remove(&mut table, key);
+        }
+        match arm {
+            None => {
+                table.remove("student");
+                table.remove("train");
+            }
+            Some(arm) if arm.terms.is_empty() => drop(table.remove("teacher")),
+            Some(_) => {}
+        }
+        let hash = Sha256::digest(toml::to_string(&table).unwrap_or_default().as_bytes());
+        hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl ArmFolder {
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub fn checkpoint(&self) -> PathBuf {
+        self.file("checkpoint.safetensors")
+    }
+
+    pub fn best(&self) -> PathBuf {
+        self.file("student-best.safetensors")
+    }
+
+    pub fn last(&self) -> PathBuf {
+        self.file("student-last.safetensors")
+    }
+
+    /// The result of an arm that is done.
+    ///
+    /// # Errors
+    /// A result of another recipe.
+    pub fn result(&self, fingerprint: &str) -> Result<Option<ArmResult>, TrainError> {
+        let path = self.file("result.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bad = |message: &str| TrainError::Resume { path: path.clone(), message: message.into() };
+        let stamped: Stamped<ArmResult> = serde_json::from_slice(&files::read(&path)?)
+            .map_err(|_| bad("the file is damaged; delete it to finish the arm again from its checkpoint"))?;
+        if stamped.fingerprint != fingerprint {
+            return Err(bad("the arm was finished under another recipe; choose another folder with --out"));
+        }
+        Ok(Some(stamped.value))
+    }
+
+    pub fn write_result(&self, fingerprint: &str, result: &ArmResult) -> Result<(), TrainError> {
+        let stamped = Stamped { fingerprint: fingerprint.into(), value: result.clone() };
+        write_json(&self.file("result.json"), &stamped)
+    }
+
+    /// Test figures of an untrained teacher, if they are there and of this recipe.
+    pub fn test(&self, fingerprint: &str) -> Option<Scores> {
+        let bytes = std::fs::read(self.file("test.json")).ok()?;
+        let stamped: Stamped<Scores> = serde_json::from_slice(&bytes).ok()?;
+        (stamped.fingerprint == fingerprint).then_some(stamped.value)
+    }
+
+    pub fn write_test(&self, fingerprint: &str, scores: &Scores) -> Result<(), TrainError> {
+        let stamped = Stamped { fingerprint: fingerprint.into(), value: *scores };
+        write_json(&self.file("test.json"), &stamped)
+    }
+}
+
+/// Writes indented JSON, whole or not at all.
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), TrainError> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|error| TrainError::Write { path: path.into(), source: error.into() })?;
+    text.push('\n');
+    files::write_atomic(path, text.as_bytes())
+}
+
+fn table_of(recipe: &Recipe) -> Table {
+    recipe.to_toml().parse().unwrap_or_default()
+}
+
+/// Refuses to continue under a recipe that would give other results.
+fn check_same(folder: &Path, stored: &Path, recipe: &Recipe) -> Result<(), TrainError> {
+    let text = files::read(stored)?;
+    let fail = |message: String| Err(TrainError::Resume { path: folder.into(), message });
+    let Ok(mut old) = String::from_utf8_lossy(&text).parse::<Table>() else {
+        return fail("its recipe.toml is damaged; restore the file".into());
+    };
+    let mut new = table_of(recipe);
+    for key in FREE {
+        remove(&mut old, key);
+        remove(&mut new, key);
+    }
+    let mut keys = Vec::new();
+    differences(&Value::Table(old), &Value::Table(new), String::new(), &mut keys);
+    match keys.is_empty() {
+        true => Ok(()),
+        false => fail(format!(
+            "the recipe differs from the run's in {}; set it back or choose another folder with --out",
+            keys.join(", ")
+        )),
+    }
+}
+
+fn remove(table: &mut Table, key: &str) {
+    match key.split_once('.') {
+        None => drop(table.remove(key)),
+        Some((first, rest)) => {
+            if let Some(Value::Table(inner)) = table.get_mut(first) {
+                remove(inner, rest);
+            }
+        }
+    }
+}
+
+/// Dotted keys in which two values differ.
+fn differences(a: &Value, b: &Value, path: String, found: &mut Vec<String>) {
+    let (Value::Table(x), Value::Table(y)) = (a, b) else {
+        if a != b {
+            found.push(format!("`{path}`"));
+        }
+        return;
+    };
+    let names: std::collections::BTreeSet<&String> = x.keys().chain(y.keys()).collect();
+    for name in names {
+        let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        match (x.get(name), y.get(name)) {
+            (Some(a), Some(b)) => differences(a, b, inner, found),
+            _ => found.push(format!("`{inner}`")),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Runs a recipe: the teacher first, then every arm from the same student, in the same order of images.
+//!
+//! Run folder:
+//! ```text
+//! recipe.toml                      resolved recipe
+//! run.json                         versions, seed, device, machine
+//! results.json                     table of results, rewritten after each arm
+//! arms/<slug>/metrics.jsonl        a line per step and per epoch
+//! arms/<slug>/checkpoint.safetensors
+//! arms/<slug>/student-best.safetensors, student-last.safetensors
+//! arms/<slug>/result.json          when the arm is done
+//! arms/<slug>/nonfinite/           state before a step that gave NaN
+//! arms/teacher/...                 the same for the teacher, if the run trains it
+//! ```
+mod arm;
+mod folder;
+mod nonfinite;
+mod progress;
+mod proof;
+mod state;
+pub(crate) mod step;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use burn::prelude::*;
+use subband_models::{Network, weights};
+
+use crate::evaluate::evaluate_with;
+use crate::evidence::{ArmResult, RunSummary, TeacherResult};
+use crate::learner::Learner;
+use crate::plan::Plan;
+use crate::recipe::{ArmRecipe, Recipe};
+use crate::setup::{Role, Setup};
+use crate::{Scores, TrainError};
+
+use arm::ArmRun;
+use folder::Folder;
+pub use progress::{Event, Progress, Silent};
+
+/// How to run.
+pub struct RunOptions<'a> {
+    /// The run folder; made if it is not there.
+    pub out_dir: PathBuf,
+    /// Continue the run in that folder. A folder without a run is then started from its beginning.
+    pub resume: bool,
+    /// Device without autodiff.
+    pub device: Device,
+    /// Receives what happens.
+    pub progress: &'a mut dyn Progress,
+}
+
+/// Runs a recipe and writes its run folder (all but the report).
+///
+/// # Errors
+/// Wiring errors before anything is written; afterwards a full disk, corrupt images, NaN or infinity, a term that
+/// does not reach the student, a damaged checkpoint, or [`TrainError::Stopped`] on the caller's request.
+pub fn run(recipe: &Recipe, options: RunOptions<'_>) -> Result<RunSummary, TrainError> {
+    let setup = Setup::open(recipe)?;
+    let plan = Plan::wire(&setup, &options.device)?;
+    let folder = Folder::open(&options.out_dir, recipe, &options.device, options.resume)?;
+    let mut runner = Runner { setup: &setup, plan: &plan, folder: &folder, device: options.device, index: 0 };
+    runner.run(options.progress)
+}
+
+struct Runner<'a> {
+    setup: &'a Setup,
+    plan: &'a Plan,
+    folder: &'a Folder,
+    device: Device,
+    /// Place of the next arm.
+    index: usize,
+}
+
+impl Runner<'_> {
+    fn run(&mut self, progress: &mut dyn Progress) -> Result<RunSummary, TrainError> {
+        let recipe = &self.setup.recipe;
+        let arms = recipe.arms();
+        let trained = recipe.teacher.as_ref().is_some_and(|teacher| teacher.train.is_some());
+        let started = Event::RunStarted { name: &recipe.name, arms: arms.len() + usize::from(trained) };
+        if progress.event(started).is_break() {
+            return Err(TrainError::Stopped { arm: recipe.name.clone(), step: 0 });
+        }
+        let mut summary = RunSummary {
+            name: recipe.name.clone(),
+            finished: false,
+            test_images: self.setup.splits.test.len(),
+            teacher: None,
+            arms: Vec::new(),
+            folder: self.folder.path().to_path_buf(),
+        };
+        let teacher = match &recipe.teacher {
+            Some(_) => {
+                let (network, result) = self.teacher(progress)?;
+                summary.teacher = Some(result);
+                Some(network)
+            }
+            None => None,
+        };
+        self.folder.write_results(&summary)?;
+        for arm in &arms {
+            let result = self.arm(arm, teacher.as_ref(), progress)?;
+            summary.arms.push(result);
+            summary.finished = summary.arms.len() == arms.len();
+            self.folder.write_results(&summary)?;
+        }
+        Ok(summary)
+    }
+
+    /// The teacher as the arms use it, trained first if the recipe says so, and its test figures.
+    fn teacher(&mut self, progress: &mut dyn Progress) -> Result<(Network, TeacherResult), TrainError> {
+        let mut network = self.setup.teacher(&self.device)?;
+        let [height, width] = self.setup.size();
+        let macs = network.macs(height, width).map_err(|source| model("teacher", source))?;
+        let mut result = TeacherResult {
+            network: network.name().into(),
+            params: network.param_count(),
+            macs,
+            epochs: 0,
+            seconds: 0.0,
+            test: Scores { top1: 0.0, top5: 0.0, loss: 0.0 },
+        };
+        let train = self.setup.recipe.teacher.as_ref().and_then(|teacher| teacher.train.as_ref());
+        let Some(train) = train else {
+            result.test = self.test_as_loaded(&network, progress)?;
+            return Ok((network, result));
+        };
+        let arm = ArmRecipe { name: "teacher".into(), task_weight: 1.0, terms: Vec::new() };
+        let autodiff = self.device.clone().autodiff();
+        let learner = Learner::new(self.setup.teacher(&autodiff)?, Vec::new(), arm, Default::default());
+        let arm_folder = self.folder.arm("teacher")?;
+        let done = ArmRun {
+            setup: self.setup,
+            folder: &arm_folder,
+            slug: "teacher".into(),
+            fingerprint: self.folder.fingerprint(None),
+            train,
+            role: Role::Teacher,
+            device: self.device.clone(),
+            index: self.next(),
+            teacher: None,
+        }
+        .run(learner, progress)?;
+        let state = weights::read(&arm_folder.best()).map_err(|source| model("trained teacher", source))?;
+        network.load(&state).map_err(|source| model("trained teacher", source))?;
+        (result.epochs, result.seconds) = (done.epochs, done.seconds);
+        result.test = Scores { top1: done.best.test_top1, top5: done.best.test_top5, loss: done.best.test_loss };
+        Ok((network, result))
+    }
+
+    /// Test figures of a teacher that is not trained here; kept in the folder, so that a resumed run has them.
+    fn test_as_loaded(&self, network: &Network, progress: &mut dyn Progress) -> Result<Scores, TrainError> {
+        let fingerprint = self.folder.fingerprint(None);
+        let arm_folder = self.folder.arm("teacher")?;
+        if let Some(scores) = arm_folder.test(&fingerprint) {
+            return Ok(scores);
+        }
+        let train = &self.setup.recipe.train;
+        let loader = self.setup.splits.eval_loader(&self.setup.splits.test, train.eval_batch_size)?;
+        let mut told = |done, total| progress.event(Event::Evaluating { split: "test", done, total });
+        let scores = evaluate_with(network, &loader, Role::Teacher, &mut told)?.scores();
+        arm_folder.write_test(&fingerprint, &scores)?;
+        Ok(scores)
+    }
+
+    fn arm(
+        &mut self,
+        arm: &ArmRecipe,
+        teacher: Option<&Network>,
+        progress: &mut dyn Progress,
+    ) -> Result<ArmResult, TrainError> {
+        let learner = self.setup.learner(arm, &self.device)?;
+        let folded = teacher.filter(|_| !arm.terms.is_empty());
+        let folded = folded.map(|network| network.fold_batch_norm(&learner.wanted.teacher));
+        ArmRun {
+            setup: self.setup,
+            folder: &self.folder.arm(&arm.slug())?,
+            slug: arm.slug(),
+            fingerprint: self.folder.fingerprint(Some(arm)),
+            train: &self.setup.recipe.train,
+            role: Role::Student,
+            device: self.device.clone(),
+            index: self.next(),
+            teacher: folded.as_ref(),
+        }
+        .run(learner, progress)
+    }
+
+    fn next(&mut self) -> usize {
+        debug_assert!(self.index <= self.plan.arms.len());
+        self.index += 1;
+        self.index - 1
+    }
+}
+
+fn model(context: &str, source: subband_models::ModelError) -> TrainError {
+    TrainError::Model { context: context.into(), source }
+}
+
+/// The caller's answer to an event as a result.
+fn go_on(answer: ControlFlow<()>, arm: &str, step: usize) -> Result<(), TrainError> {
+    match answer {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(TrainError::Stopped { arm: arm.into(), step }),
+    }
+}

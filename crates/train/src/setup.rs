@@ -1,0 +1,155 @@
+//! Builds what a recipe names: data, networks with their weights, methods with their adapters.
+use std::path::PathBuf;
+
+use burn::prelude::*;
+use subband_data::Splits;
+use subband_distill::{AnyMethod, ShapeBook, Wanted};
+use subband_models::{ModelError, Network, NetworkConfig, weights};
+use subband_seed::Stream;
+
+use crate::TrainError;
+use crate::learner::Learner;
+use crate::recipe::{ArmRecipe, Recipe, TrainRecipe};
+
+/// The opened data and everything needed to build networks for it.
+pub(crate) struct Setup {
+    pub recipe: Recipe,
+    pub splits: Splits,
+    seed: Stream,
+}
+
+/// Which network of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Teacher,
+    Student,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Teacher => "teacher",
+            Self::Student => "student",
+        }
+    }
+}
+
+impl Setup {
+    /// Opens the data of a recipe.
+    pub fn open(recipe: &Recipe) -> Result<Self, TrainError> {
+        let splits = recipe.data.open(recipe.seed)?;
+        if splits.train.len() < 2 {
+            let count = splits.train.len();
+            return Err(TrainError::Wiring(format!("the data set has {count} training images; at least 2 are needed")));
+        }
+        Ok(Self { recipe: recipe.clone(), splits, seed: Stream::new(recipe.seed) })
+    }
+
+    /// Input height and width.
+    pub fn size(&self) -> [usize; 2] {
+        self.splits.size
+    }
+
+    fn network(&self, role: Role, name: &str, file: Option<&PathBuf>, device: &Device) -> Result<Network, TrainError> {
+        let context = |file: Option<&PathBuf>| match file {
+            Some(file) => format!("{} weights {}", role.name(), file.display()),
+            None => role.name().to_string(),
+        };
+        let fail = |file: Option<&PathBuf>| {
+            let context = context(file);
+            move |source: ModelError| TrainError::Model { context, source }
+        };
+        let classes = self.splits.classes.len();
+        let config = NetworkConfig::new(name, self.splits.channels, classes);
+        let mut network = config.init(self.seed.with("init").with(role.name()), device).map_err(fail(None))?;
+        if let Some(path) = file {
+            let state = weights::read(path).map_err(fail(None))?;
+            network.load(&state).map_err(fail(file))?;
+        }
+        let [height, width] = self.size();
+        network.taps(height, width).map_err(fail(None))?;
+        Ok(network)
+    }
+
+    /// The teacher as the recipe starts it: random or loaded weights.
+    pub fn teacher(&self, device: &Device) -> Result<Network, TrainError> {
+        let Some(teacher) = &self.recipe.teacher else {
+            return Err(TrainError::Wiring("the recipe has no [teacher]".into()));
+        };
+        self.network(Role::Teacher, &teacher.network, teacher.weights.as_ref(), device)
+    }
+
+    /// The student at its start: the same for every arm.
+    ///
+    /// # Errors
+    /// Also when every parameter is frozen.
+    pub fn student(&self, device: &Device) -> Result<Network, TrainError> {
+        let recipe = &self.recipe.student;
+        let network = self
+            .network(Role::Student, &recipe.network, recipe.weights.as_ref(), device)?
+            .freeze(&recipe.frozen)
+            .map_err(|source| TrainError::Model { context: "student.frozen".into(), source })?;
+        if network.trainable_count() == 0 {
+            return Err(TrainError::Wiring(format!(
+                "the student `{}` has no trainable parameter: `student.frozen = {:?}` freezes all of it",
+                recipe.network, recipe.frozen
+            )));
+        }
+        Ok(network)
+    }
+
+    /// Taps of both networks, if there is a teacher.
+    pub fn book(&self) -> Result<Option<ShapeBook>, TrainError> {
+        let Some(teacher) = &self.recipe.teacher else { return Ok(None) };
+        let [height, width] = self.size();
+        let taps = |role: Role, name: &str| {
+            NetworkConfig::new(name, self.splits.channels, self.splits.classes.len())
+                .taps(height, width)
+                .map_err(|source| TrainError::Model { context: role.name().into(), source })
+        };
+        Ok(Some(ShapeBook {
+            student: taps(Role::Student, &self.recipe.student.network)?,
+            teacher: taps(Role::Teacher, &teacher.network)?,
+            classes: self.splits.classes.len(),
+        }))
+    }
+
+    /// The student of an arm with the arm's methods, on `device` with autodiff.
+    pub fn learner(&self, arm: &ArmRecipe, device: &Device) -> Result<Learner, TrainError> {
+        let autodiff = device.clone().autodiff();
+        let student = self.student(&autodiff)?;
+        let book = self.book()?;
+        let mut methods: Vec<AnyMethod> = Vec::new();
+        let mut wanted = Wanted::default();
+        for term in &arm.terms {
+            let fail =
+                |source| TrainError::Distill { context: format!("arm \"{}\", term \"{}\"", arm.name, term.name), source };
+            let Some(book) = &book else {
+                return Err(TrainError::Wiring(format!("arm \"{}\" has terms, but the recipe has no [teacher]", arm.name)));
+            };
+            let taps = term.method.taps(book).map_err(fail)?;
+            merge(&mut wanted.student, taps.student);
+            merge(&mut wanted.teacher, taps.teacher);
+            // The arm is not part of the path: the same term starts from the same adapters in every arm.
+            let seed = self.seed.with("init").with("adapters").with(&term.name);
+            methods.push(term.method.init(book, &format!("method/{}", term.name), seed, &autodiff).map_err(fail)?);
+        }
+        Ok(Learner::new(student, methods, arm.clone(), wanted))
+    }
+
+    /// The batches of the training images; a last batch of a single image, which batch normalisation cannot use,
+    /// is left out.
+    pub fn train_loader(&self, train: &TrainRecipe) -> Result<subband_data::Loader, TrainError> {
+        let lonely = self.splits.train.len() % train.batch_size == 1 && train.batch_size > 1;
+        Ok(self.splits.train_loader(train.batch_size, lonely)?)
+    }
+}
+
+/// Adds the names that are not there yet; `logits` is always read and never a tap to ask for.
+fn merge(all: &mut Vec<String>, more: Vec<String>) {
+    for name in more {
+        if name != "logits" && !all.contains(&name) {
+            all.push(name);
+        }
+    }
+}
