@@ -18,3 +18,8 @@ pub(crate) fn tensor4<E: Element>(values: Vec<E>, shape: [usize; 4]) -> FlexTens
 pub(crate) fn values(x: &FlexTensor) -> &[f32] {
     &x.storage::<f32>()[..x.layout().num_elements()]
 }
+
+/// A tensor of any rank around `values`.
+pub(crate) fn tensor(values: Vec<f32>, shape: Vec<usize>) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape)), burn::tensor::DType::F32)
+}

@@ -7,7 +7,9 @@
 
 use burn::prelude::*;
 
+pub mod batch_norm;
 pub mod conv;
+pub mod fft;
 mod flex;
 mod simd;
 
