@@ -1,7 +1,7 @@
 //! Helpers of the tests: formula inputs, fixtures, finite differences.
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
-use burn::tensor::{DType, TensorData};
+use burn::tensor::{DType, Gradients, TensorData};
 use subband_models::{Feature, Features, TapInfo, TapKind, TapShape};
 
 use crate::ShapeBook;
@@ -32,9 +32,10 @@ pub(crate) fn scalar(x: Tensor<1>) -> f64 {
 /// Values of `fixtures/oracle.tsv` by name.
 pub(crate) fn fixture(name: &str) -> Vec<f64> {
     let table = include_str!("../fixtures/oracle.tsv");
-    let line = table.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'));
-    let line = line.unwrap_or_else(|| panic!("no fixture `{name}`; run fixtures/oracle.py"));
-    line.split('\t').map(|v| v.parse().unwrap()).collect()
+    let mut lines = table.lines().map(|line| line.split('\t'));
+    let found = lines.find_map(|mut cells| (cells.next() == Some(name)).then(|| cells.collect::<Vec<_>>()));
+    let cells = found.unwrap_or_else(|| panic!("no fixture `{name}`; run fixtures/oracle.py"));
+    cells.into_iter().map(|v| v.parse().unwrap()).collect()
 }
 
 /// Largest difference between the gradient of `f` at `x` and central differences, relative to the largest component.
@@ -57,12 +58,44 @@ pub(crate) fn gradient_error<const D: usize>(x: Tensor<D>, f: impl Fn(Tensor<D>)
     worst / gradient.iter().fold(1e-3_f64, |m, g| m.max(g.abs()))
 }
 
+/// Difference between the derivative of `f` along a wave through all parameters and its central difference, relative.
+pub(crate) fn parameter_gradient_error<M: Module>(module: M, f: impl Fn(&M) -> Tensor<1>) -> f64 {
+    struct Shift(f64, usize);
+    impl Shift {
+        fn direction<const D: usize>(&mut self, like: &Tensor<D>) -> Tensor<D> {
+            self.1 += 1;
+            wave(like.dims(), 0.7 * self.1 as f64, 1.37)
+        }
+    }
+    impl ModuleMapper for Shift {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let direction = self.direction(&param.val());
+            param.map(|t| Tensor::from_inner(t.inner() + direction.inner() * self.0).require_grad())
+        }
+    }
+    struct Slope<'a>(&'a Gradients, f64, Shift);
+    impl ModuleVisitor for Slope<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let direction = self.2.direction(&param.val());
+            let gradient = param.val().grad(self.0).expect("every parameter gets a gradient");
+            self.1 += (gradient * direction.inner()).sum().into_data().iter::<f64>().sum::<f64>();
+        }
+    }
+    let gradients = f(&module).backward();
+    let mut slope = Slope(&gradients, 0.0, Shift(0.0, 0));
+    module.visit(&mut slope);
+    let at = |step: f64| scalar(f(&module.clone().map(&mut Shift(step, 0))));
+    let step = 1e-5;
+    let numeric = (at(step) - at(-step)) / (2.0 * step);
+    (numeric - slope.1).abs() / slope.1.abs().max(1e-3)
+}
+
 /// The module with its parameters in f64.
 pub(crate) fn double<M: Module>(module: M) -> M {
     struct Double;
     impl ModuleMapper for Double {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|t| t.detach().cast(DType::F64).require_grad())
+            param.map(|t| Tensor::from_inner(t.inner().cast(DType::F64)).require_grad())
         }
     }
     module.map(&mut Double)
@@ -87,7 +120,7 @@ pub(crate) fn fill<M: Module>(module: M) -> M {
             let path = self.path.join(".");
             let scale = (path.contains("norm") || path.contains("tail")) && path.ends_with("weight");
             let values = wave(param.val().dims(), 0.1 * self.count as f64, 0.37) * 0.5 + f64::from(u8::from(scale));
-            param.map(|_| values.detach().require_grad())
+            param.map(|_| Tensor::from_inner(values.inner()).require_grad())
         }
     }
     module.map(&mut Fill { count: 0, path: Vec::new() })

@@ -92,7 +92,7 @@ impl FrequencyAttention {
 }
 
 /// 1 for the bins of the unshifted spectrum that pass, 0 for the lowest ones, `H * W` values.
-fn high_pass_mask(size: (usize, usize), kind: HighPassKind) -> Vec<f32> {
+pub(super) fn high_pass_mask(size: (usize, usize), kind: HighPassKind) -> Vec<f32> {
     let (height, width) = size;
     let mut mask = vec![1.0; height * width];
     // Signed frequency of a bin, from -floor(N/2).

@@ -243,6 +243,9 @@ mod tests {
     fn gradients_reach_both_taps() {
         let (method, _) = method();
         let deep = wave([2, 4, 3, 3], 0.6, 0.43);
+        let maps = || (wave([2, 3, 6, 6], 0.3, 0.41), wave([2, 4, 3, 3], 0.6, 0.43));
+        let error = crate::check::parameter_gradient_error(fill(method.clone()), |m| total(m, maps().0, maps().1));
+        assert!(error < 1e-6, "{error}");
         let error = gradient_error(wave([2, 3, 6, 6], 0.3, 0.41), |x| total(&method, x, deep.clone()));
         assert!(error < 1e-6, "{error}");
         let shallow = wave([2, 3, 6, 6], 0.3, 0.41);

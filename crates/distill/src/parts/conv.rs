@@ -1,8 +1,7 @@
 //! Convolutions of adapters.
 use burn::module::Param;
 use burn::prelude::*;
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
+use subband_kernels::conv::{ConvOptions, conv2d};
 
 use crate::{Init, Parameters};
 
@@ -58,7 +57,7 @@ impl Conv {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();
         let padding = weight.dims()[2] / 2;
-        let options = ConvOptions::new([self.stride; 2], [padding; 2], [1, 1], 1);
+        let options = ConvOptions { stride: [self.stride; 2], padding: [padding; 2], ..Default::default() };
         conv2d(x, weight, self.bias.as_ref().map(Param::val), options)
     }
 }
