@@ -1,0 +1,64 @@
+//! The interface every data set implements.
+
+use crate::{DataError, Image};
+use std::sync::Arc;
+
+/// What a sample is labelled with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// A class index into [`Dataset::classes`].
+    Class(usize),
+}
+
+/// One decoded sample: what the student sees, what the teacher sees, and the target.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// The student's image.
+    pub student: Arc<Image>,
+    /// The teacher's image where it is another one (a second modality of the same scene, of any size);
+    /// `None` when the teacher sees the student's image.
+    pub teacher: Option<Arc<Image>>,
+    /// The label.
+    pub target: Target,
+}
+
+impl Sample {
+    /// A sample of one image for both networks.
+    pub fn shared(image: Image, target: Target) -> Self {
+        Self { student: Arc::new(image), teacher: None, target }
+    }
+
+    /// Bytes held by its images.
+    pub fn bytes(&self) -> usize {
+        self.student.bytes() + self.teacher.as_ref().map_or(0, |t| t.bytes())
+    }
+}
+
+/// An indexed, immutable collection of labelled images that several threads read at once.
+pub trait Dataset: Send + Sync {
+    /// The number of samples.
+    fn len(&self) -> usize;
+
+    /// True when there is no sample.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The class names; a label is an index into them.
+    fn classes(&self) -> &[String];
+
+    /// The label of sample `index` (`index < len`), known without decoding the image.
+    fn label(&self, index: usize) -> usize;
+
+    /// What names sample `index` in messages: its path, or its place in a packed file.
+    fn describe(&self, index: usize) -> String;
+
+    /// Reads and decodes sample `index` (`index < len`).
+    fn load(&self, index: usize) -> Result<Sample, DataError>;
+
+    /// True when samples already lie decoded in memory, so that a cache would only double them.
+    fn in_memory(&self) -> bool {
+        false
+    }
+}

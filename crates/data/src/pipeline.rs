@@ -1,0 +1,4 @@
+//! Pipeline.
+/// From decoded sample to normalised values.
+#[derive(Debug, Clone)]
+pub struct Pipeline {}
