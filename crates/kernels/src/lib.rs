@@ -9,9 +9,12 @@ use burn::prelude::*;
 
 pub mod batch_norm;
 pub mod conv;
+pub mod dwt;
 pub mod fft;
 mod flex;
+pub mod local_attention;
 mod simd;
+pub mod spectral_filter;
 
 /// Whether a tensor lives on Flex (with or without autodiff), where the fast kernels run.
 pub fn is_flex<const D: usize>(x: &Tensor<D>) -> bool {

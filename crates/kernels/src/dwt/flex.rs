@@ -1,0 +1,176 @@
+//! The wavelet operations on Flex: planes in parallel.
+use std::sync::Arc;
+
+use burn::tensor::DType;
+use rayon::prelude::*;
+
+use super::haar_l1::{Pyramid, Work};
+use super::scalar::{Bands, Matrices, Scalar, tensor};
+use super::{DwtGradients, DwtOps, Flex, FlexTensor, Frame, TensorMetadata, separable};
+use crate::flex::contiguous;
+
+/// Calls a generic function for the tensor's float type.
+///
+/// The public functions of this module ask for the type first, so the last arm is out of reach.
+macro_rules! by_dtype {
+    ($x:expr, $f:ident($($arg:expr),* $(,)?)) => {
+        match $x.dtype() {
+            DType::F32 => $f::<f32>($($arg),*),
+            DType::F64 => $f::<f64>($($arg),*),
+            other => unreachable!("{other:?} has no kernel; `has_kernels` was to be asked first"),
+        }
+    };
+}
+
+/// Which bands a split yields.
+#[derive(Clone, Copy, PartialEq)]
+enum Wanted {
+    All,
+    Low,
+    Detail,
+}
+
+/// Chunks of `len` numbers, or as many empty ones when there are no numbers at all.
+fn chunks_or_empty<T: Send>(v: &mut [T], len: usize, count: usize) -> Vec<&mut [T]> {
+    if v.is_empty() { (0..count).map(|_| Default::default()).collect() } else { v.chunks_exact_mut(len).collect() }
+}
+
+fn split<T: Scalar>(x: FlexTensor, frame: &Frame, wanted: Wanted) -> (FlexTensor, FlexTensor) {
+    let x = contiguous(x);
+    let [n, c, height, width] = x.shape().dims();
+    let [h, w] = frame.band_size();
+    let planes = n * c;
+    let mut low = vec![T::default(); if wanted == Wanted::Detail { 0 } else { planes * h * w }];
+    let mut detail = vec![T::default(); if wanted == Wanted::Low { 0 } else { planes * 3 * h * w }];
+    let out = chunks_or_empty(&mut low, h * w, planes).into_par_iter();
+    let out = out.zip(chunks_or_empty(&mut detail, 3 * h * w, planes));
+    let work = T::values(&x).par_chunks_exact(height * width).zip(out);
+    if frame.haar {
+        work.for_each(|(x, (low, detail))| T::haar_split([height, width], x, low, detail));
+    } else {
+        let m = Matrices::<T>::new(&frame.split);
+        let scratch = || vec![T::default(); separable::scratch_len([height, width], [h, w])];
+        work.for_each_init(scratch, |s, (x, (low, detail))| T::split_plane(&m, x, s, low, detail));
+    }
+    let low_shape = if low.is_empty() { vec![0] } else { vec![n, c, h, w] };
+    let detail_shape = if detail.is_empty() { vec![0] } else { vec![n, c, 3, h, w] };
+    (tensor(low, &low_shape), tensor(detail, &detail_shape))
+}
+
+fn merge<T: Scalar>(low: Option<FlexTensor>, detail: Option<FlexTensor>, frame: &Frame) -> FlexTensor {
+    let (low, detail) = (low.map(contiguous), detail.map(contiguous));
+    let [height, width] = frame.map_size();
+    let [h, w] = frame.band_size();
+    let shape = low.as_ref().or(detail.as_ref()).expect("a merge has at least one input").shape();
+    let (n, c) = (shape[0], shape[1]);
+    let (low, detail) = (low.as_ref().map(T::values), detail.as_ref().map(T::values));
+    let bands = |k: usize| Bands {
+        low: low.map(|v| &v[k * h * w..][..h * w]),
+        detail: detail.map(|v| &v[3 * k * h * w..][..3 * h * w]),
+    };
+    let mut y = vec![T::default(); n * c * height * width];
+    let work = y.par_chunks_exact_mut(height * width).enumerate();
+    if frame.haar {
+        work.for_each(|(k, y)| T::haar_merge([height, width], bands(k), y));
+    } else {
+        let m = Matrices::<T>::new(&frame.merge);
+        let scratch = || vec![T::default(); separable::scratch_len([height, width], [h, w])];
+        work.for_each_init(scratch, |s, (k, y)| T::merge_plane(&m, bands(k), s, y));
+    }
+    tensor(y, &[n, c, height, width])
+}
+
+/// The means and, if `keep`, the signs.
+fn l1<T: Scalar>(x: FlexTensor, y: Option<FlexTensor>, p: &Pyramid, keep: bool) -> (FlexTensor, FlexTensor) {
+    let (x, y) = (contiguous(x), y.map(contiguous));
+    let [n, c, height, width] = x.shape().dims();
+    let (planes, area) = (n * c, height * width);
+    let y = y.as_ref().map(T::values);
+    let mut signs = vec![0i8; if keep { planes * p.signs_len() } else { 0 }];
+    let mut sums = vec![0.0; planes * p.bands()];
+    let out = chunks_or_empty(&mut signs, p.signs_len(), planes).into_par_iter();
+    let out = out.zip(sums.par_chunks_exact_mut(p.bands()));
+    let work = T::values(&x).par_chunks_exact(area).enumerate().zip(out);
+    work.for_each_init(
+        || p.scratch::<T>(),
+        |maps, ((k, x), (signs, sums))| {
+            let y = y.map(|y| &y[k * area..][..area]);
+            T::l1_forward(p, x, y, Work { maps, sums, signs });
+        },
+    );
+    let mean = |b: usize| {
+        let sum: f64 = sums.iter().skip(b).step_by(p.bands()).sum();
+        T::of(sum / (planes * p.band_len(b)) as f64)
+    };
+    let means: Vec<T> = (0..p.bands()).map(mean).collect();
+    let kept = signs.len();
+    (tensor(means, &[p.bands()]), tensor(signs, &[kept]))
+}
+
+fn l1_gradient<T: Scalar>(
+    signs: FlexTensor,
+    dy: FlexTensor,
+    shape: [usize; 4],
+    p: &Pyramid,
+    negative: bool,
+) -> FlexTensor {
+    let dy = contiguous(dy);
+    let [n, c, height, width] = shape;
+    let direction = if negative { -1.0 } else { 1.0 };
+    let scale = |(b, g): (usize, &T)| T::of(direction * g.wide() / (n * c * p.band_len(b)) as f64);
+    let g: Vec<T> = T::values(&dy).iter().enumerate().map(scale).collect();
+    let mut dx = vec![T::default(); n * c * height * width];
+    let work = dx.par_chunks_exact_mut(height * width).zip(signs.storage::<i8>().par_chunks_exact(p.signs_len()));
+    work.for_each_init(|| p.scratch::<T>(), |maps, (dx, signs)| T::l1_backward(p, signs, &g, maps, dx));
+    tensor(dx, &shape)
+}
+
+impl DwtOps for Flex {
+    fn subband_dwt_split(x: FlexTensor, frame: Arc<Frame>) -> (FlexTensor, FlexTensor) {
+        by_dtype!(x, split(x, &frame, Wanted::All))
+    }
+
+    fn subband_dwt_merge(low: FlexTensor, detail: FlexTensor, frame: Arc<Frame>) -> FlexTensor {
+        by_dtype!(low, merge(Some(low), Some(detail), &frame))
+    }
+
+    fn subband_haar_l1(x: FlexTensor, pyramid: Arc<Pyramid>) -> FlexTensor {
+        by_dtype!(x, l1(x, None, &pyramid, false)).0
+    }
+
+    fn subband_haar_l1_between(x: FlexTensor, y: FlexTensor, pyramid: Arc<Pyramid>) -> FlexTensor {
+        by_dtype!(x, l1(x, Some(y), &pyramid, false)).0
+    }
+}
+
+impl DwtGradients for Flex {
+    fn subband_dwt_merge_low(low: FlexTensor, frame: &Frame) -> FlexTensor {
+        by_dtype!(low, merge(Some(low), None, frame))
+    }
+
+    fn subband_dwt_merge_detail(detail: FlexTensor, frame: &Frame) -> FlexTensor {
+        by_dtype!(detail, merge(None, Some(detail), frame))
+    }
+
+    fn subband_dwt_split_low(x: FlexTensor, frame: &Frame) -> FlexTensor {
+        by_dtype!(x, split(x, frame, Wanted::Low)).0
+    }
+
+    fn subband_dwt_split_detail(x: FlexTensor, frame: &Frame) -> FlexTensor {
+        by_dtype!(x, split(x, frame, Wanted::Detail)).1
+    }
+
+    fn subband_haar_l1_signs(x: FlexTensor, y: Option<FlexTensor>, pyramid: &Pyramid) -> (FlexTensor, FlexTensor) {
+        by_dtype!(x, l1(x, y, pyramid, true))
+    }
+
+    fn subband_haar_l1_gradient(
+        signs: FlexTensor,
+        dy: FlexTensor,
+        shape: [usize; 4],
+        pyramid: &Pyramid,
+        negative: bool,
+    ) -> FlexTensor {
+        by_dtype!(dy, l1_gradient(signs, dy, shape, pyramid, negative))
+    }
+}

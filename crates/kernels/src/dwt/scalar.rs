@@ -1,0 +1,193 @@
+//! The two number types of the wavelet kernels.
+use std::ops::{Add, AddAssign, Mul, Neg, Sub};
+
+use burn::backend::flex::{FlexTensor, Layout};
+use burn::prelude::*;
+use burn::tensor::{Bytes, Element};
+
+use super::frame::{AxisMatrix, AxisSplit};
+
+/// f32 or f64.
+pub(super) trait Scalar:
+    Element
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + AddAssign
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Neg<Output = Self>
+{
+    /// One half.
+    const HALF: Self;
+    /// Rounds to this type.
+    fn of(x: f64) -> Self;
+    /// Widens.
+    fn wide(self) -> f64;
+    /// Absolute value.
+    fn magnitude(self) -> Self;
+    /// -1, 0 or 1 as it stands in a byte.
+    fn from_sign(sign: i8) -> Self;
+    /// The values of a contiguous tensor.
+    fn values(x: &FlexTensor) -> &[Self];
+    /// Splits every plane; see [`super::separable::split_plane`].
+    fn split_plane(m: &Matrices<Self>, x: &[Self], scratch: &mut [Self], low: &mut [Self], detail: &mut [Self]);
+    /// Merges every plane; see [`super::separable::merge_plane`].
+    fn merge_plane(m: &Matrices<Self>, bands: Bands<'_, Self>, scratch: &mut [Self], y: &mut [Self]);
+    /// See [`super::haar::split_plane`].
+    fn haar_split(size: [usize; 2], x: &[Self], low: &mut [Self], detail: &mut [Self]);
+    /// See [`super::haar::merge_plane`].
+    fn haar_merge(size: [usize; 2], bands: Bands<'_, Self>, y: &mut [Self]);
+    /// See [`super::haar_l1::forward_plane`].
+    fn l1_forward(p: &super::haar_l1::Pyramid, x: &[Self], y: Option<&[Self]>, w: super::haar_l1::Work<'_, Self>);
+    /// See [`super::haar_l1::backward_plane`].
+    fn l1_backward(p: &super::haar_l1::Pyramid, signs: &[i8], g: &[Self], maps: &mut [Vec<Self>], dx: &mut [Self]);
+}
+
+/// The bands of one plane that take part in a merge; the absent ones are zero.
+#[derive(Clone, Copy)]
+pub(super) struct Bands<'a, T> {
+    /// LL, `[h, w]`.
+    pub low: Option<&'a [T]>,
+    /// LH, HL, HH, `[3, h, w]`.
+    pub detail: Option<&'a [T]>,
+}
+
+/// A [`AxisMatrix`] with weights of the number type.
+pub(super) struct Matrix<T> {
+    pub rows: usize,
+    pub columns: usize,
+    start: Vec<usize>,
+    taps: Vec<(usize, T)>,
+}
+
+impl<T: Scalar> Matrix<T> {
+    fn new(m: &AxisMatrix) -> Self {
+        let mut start = vec![0];
+        let mut taps = Vec::new();
+        for i in 0..m.rows() {
+            taps.extend(m.row(i).iter().map(|&(c, w)| (c, T::of(w))));
+            start.push(taps.len());
+        }
+        Self { rows: m.rows(), columns: m.columns(), start, taps }
+    }
+
+    #[inline(always)]
+    pub fn row(&self, i: usize) -> &[(usize, T)] {
+        &self.taps[self.start[i]..self.start[i + 1]]
+    }
+}
+
+/// Low-pass and high-pass matrices along height, then width.
+pub(super) struct Matrices<T> {
+    pub height: [Matrix<T>; 2],
+    pub width: [Matrix<T>; 2],
+}
+
+impl<T: Scalar> Matrices<T> {
+    pub fn new(axes: &[AxisSplit; 2]) -> Self {
+        let pair = |a: &AxisSplit| [Matrix::new(&a.low), Matrix::new(&a.high)];
+        Self { height: pair(&axes[0]), width: pair(&axes[1]) }
+    }
+}
+
+/// A contiguous tensor around `values`.
+pub(super) fn tensor<E: Element>(values: Vec<E>, shape: &[usize]) -> FlexTensor {
+    debug_assert_eq!(values.len(), shape.iter().product::<usize>());
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape.to_vec())), E::dtype())
+}
+
+macro_rules! scalar {
+    ($t:ident, $versions:ident) => {
+        /// The kernels of one number type, compiled for several instruction sets.
+        mod $versions {
+            use super::super::{haar, haar_l1, separable};
+            use super::{Bands, Matrices};
+            use crate::simd::multiversion;
+
+            use haar::{merge_plane as haar_merge_body, split_plane as haar_split_body};
+            use haar_l1::{Pyramid, Work, backward_plane as l1_backward_body, forward_plane as l1_forward_body};
+            use separable::{merge_plane as merge_body, split_plane as split_body};
+            multiversion! {
+                pub(super) fn split(m: &Matrices<$t>, x: &[$t], s: &mut [$t], low: &mut [$t], detail: &mut [$t]) = split_body;
+            }
+            multiversion! {
+                pub(super) fn merge(m: &Matrices<$t>, bands: Bands<'_, $t>, s: &mut [$t], y: &mut [$t]) = merge_body;
+            }
+            multiversion! {
+                pub(super) fn haar_split(size: [usize; 2], x: &[$t], low: &mut [$t], detail: &mut [$t]) = haar_split_body;
+            }
+            multiversion! {
+                pub(super) fn haar_merge(size: [usize; 2], bands: Bands<'_, $t>, y: &mut [$t]) = haar_merge_body;
+            }
+            multiversion! {
+                pub(super) fn l1_forward(p: &Pyramid, x: &[$t], y: Option<&[$t]>, w: Work<'_, $t>) = l1_forward_body;
+            }
+            multiversion! {
+                pub(super) fn l1_backward(p: &Pyramid, s: &[i8], g: &[$t], maps: &mut [Vec<$t>], dx: &mut [$t]) = l1_backward_body;
+            }
+        }
+
+        impl Scalar for $t {
+            const HALF: Self = 0.5;
+
+            #[inline(always)]
+            fn of(x: f64) -> Self {
+                x as Self
+            }
+
+            #[inline(always)]
+            fn wide(self) -> f64 {
+                f64::from(self)
+            }
+
+            #[inline(always)]
+            fn magnitude(self) -> Self {
+                self.abs()
+            }
+
+            #[inline(always)]
+            fn from_sign(sign: i8) -> Self {
+                Self::from(sign)
+            }
+
+            fn values(x: &FlexTensor) -> &[Self] {
+                &x.storage::<Self>()[..x.layout().num_elements()]
+            }
+
+            fn split_plane(m: &Matrices<Self>, x: &[Self], s: &mut [Self], low: &mut [Self], detail: &mut [Self]) {
+                $versions::split(m, x, s, low, detail);
+            }
+
+            fn merge_plane(m: &Matrices<Self>, bands: Bands<'_, Self>, s: &mut [Self], y: &mut [Self]) {
+                $versions::merge(m, bands, s, y);
+            }
+
+            fn haar_split(size: [usize; 2], x: &[Self], low: &mut [Self], detail: &mut [Self]) {
+                $versions::haar_split(size, x, low, detail);
+            }
+
+            fn haar_merge(size: [usize; 2], bands: Bands<'_, Self>, y: &mut [Self]) {
+                $versions::haar_merge(size, bands, y);
+            }
+
+            fn l1_forward(p: &super::haar_l1::Pyramid, x: &[Self], y: Option<&[Self]>, w: super::haar_l1::Work<'_, Self>) {
+                $versions::l1_forward(p, x, y, w);
+            }
+
+            fn l1_backward(
+                p: &super::haar_l1::Pyramid,
+                signs: &[i8],
+                g: &[Self],
+                maps: &mut [Vec<Self>],
+                dx: &mut [Self],
+            ) {
+                $versions::l1_backward(p, signs, g, maps, dx);
+            }
+        }
+    };
+}
+scalar!(f32, single);
+scalar!(f64, double);
