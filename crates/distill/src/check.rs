@@ -29,6 +29,11 @@ pub(crate) fn scalar(x: Tensor<1>) -> f64 {
     values(x)[0]
 }
 
+/// The same values in f32.
+pub(crate) fn single<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_inner(x.inner().cast(DType::F32))
+}
+
 /// Values of `fixtures/oracle.tsv` by name.
 pub(crate) fn fixture(name: &str) -> Vec<f64> {
     let table = include_str!("../fixtures/oracle.tsv");
@@ -90,15 +95,20 @@ pub(crate) fn parameter_gradient_error<M: Module>(module: M, f: impl Fn(&M) -> T
     (numeric - slope.1).abs() / slope.1.abs().max(1e-3)
 }
 
-/// The module with its parameters in f64.
-pub(crate) fn double<M: Module>(module: M) -> M {
-    struct Double;
-    impl ModuleMapper for Double {
+/// The module with its parameters in another float type.
+pub(crate) fn cast<M: Module>(module: M, dtype: DType) -> M {
+    struct CastTo(DType);
+    impl ModuleMapper for CastTo {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|t| Tensor::from_inner(t.inner().cast(DType::F64)).require_grad())
+            param.map(|t| Tensor::from_inner(t.inner().cast(self.0)).require_grad())
         }
     }
-    module.map(&mut Double)
+    module.map(&mut CastTo(dtype))
+}
+
+/// The module with its parameters in f64.
+pub(crate) fn double<M: Module>(module: M) -> M {
+    cast(module, DType::F64)
 }
 
 /// The module with parameter number p (in visiting order, from 0) set to `0.5 sin(0.37 k + 0.1 (p + 1))`, plus 1 where

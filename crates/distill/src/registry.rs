@@ -195,7 +195,8 @@ mod tests {
     }
 
     fn shapes() -> ShapeBook {
-        let student: [(&str, &[usize; 3]); 3] = [("stage1", &[4, 8, 8]), ("stage2", &[6, 4, 4]), ("pooled", &[6, 1, 1])];
+        let student: [(&str, &[usize; 3]); 3] =
+            [("stage1", &[4, 8, 8]), ("stage2", &[6, 4, 4]), ("pooled", &[6, 1, 1])];
         let teacher: [(&str, &[usize; 3]); 5] = [
             ("stage1", &[5, 8, 8]),
             ("stage1.pre", &[5, 8, 8]),
@@ -223,26 +224,31 @@ mod tests {
         for name in method_names() {
             let config = AnyMethodConfig::from_table(&table(&format!("method = '{name}'"))).unwrap();
             let wanted = config.taps(&shapes()).unwrap();
-            let own = [("stage1", 4, 8), ("stage2", 6, 4), ("pooled", 6, 1)];
-            let leaves = own.map(|(tap, c, n)| (tap, map(c, n, 1.1).detach().require_grad()));
-            let mut student = single(features(&leaves));
-            student.logits = (student.logits * 0.5).detach().require_grad();
             let method = config.init(&shapes(), "arm/term", Stream::new(1), &device()).unwrap();
-            let labels = labels(&[1, 3, 0]);
-            let input = StepInput { student: &student, teacher: &teacher, labels, epoch: 1, step: 1 };
+            let run = |k: usize| {
+                let own = [("stage1", 4, 8), ("stage2", 6, 4), ("pooled", 6, 1)];
+                let leaves = own.map(|(tap, c, n)| (tap, map(c, n, 1.1).detach().require_grad()));
+                let mut student = single(features(&leaves));
+                student.logits = (student.logits * 0.5).detach().require_grad();
+                let labels = labels(&[1, 3, 0]);
+                let input = StepInput { student: &student, teacher: &teacher, labels, epoch: 1, step: 1 };
+                let mut terms = method.forward(&input).unwrap();
+                (k < terms.len()).then(|| (terms.swap_remove(k), leaves, student.logits))
+            };
             // A graph is used up by its backward pass: one forward pass per term.
-            for k in 0..method.forward(&input).unwrap().len() {
-                let term = method.forward(&input).unwrap().remove(k);
+            assert!(run(0).is_some());
+            for (term, leaves, logits) in (0..).map_while(run) {
                 assert!(term.name.starts_with(name), "{} of {name}", term.name);
                 let value = term.value.clone().into_data().iter::<f64>().next().unwrap();
                 assert!(value.is_finite() && value != 0.0, "{name} {}: {value}", term.name);
                 let gradients = term.value.backward();
                 for tap in &term.reaches {
                     assert!(tap == "logits" || wanted.student.contains(tap), "{name} reaches {tap}");
-                    let largest = |data: burn::tensor::TensorData| data.iter::<f64>().fold(0.0_f64, |m, g| m.max(g.abs()));
+                    let largest =
+                        |data: burn::tensor::TensorData| data.iter::<f64>().fold(0.0_f64, |m, g| m.max(g.abs()));
                     let gradient = match leaves.iter().find(|(leaf, _)| leaf == tap) {
                         Some((_, leaf)) => leaf.grad(&gradients).map(|g| largest(g.into_data())),
-                        None => student.logits.grad(&gradients).map(|g| largest(g.into_data())),
+                        None => logits.grad(&gradients).map(|g| largest(g.into_data())),
                     };
                     assert!(gradient.is_some_and(|g| g > 0.0 && g.is_finite()), "{name} {tap}: {gradient:?}");
                 }

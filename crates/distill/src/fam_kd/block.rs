@@ -1,6 +1,5 @@
 //! One level of FAM-KD: adapters, attention, resize, FAM, tail.
 use burn::prelude::*;
-use burn::tensor::activation::relu;
 
 use super::attention::{GlobalAttention, LocalAttention};
 use super::config::{AttentionKind, FilterKind, HighPassKind, TailKind};
@@ -79,7 +78,7 @@ impl Adapter {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        relu(self.norm.forward(self.conv.forward(x)))
+        self.norm.forward_relu(self.conv.forward(x))
     }
 }
 
@@ -142,10 +141,12 @@ impl Block {
             (None, None) => x,
         };
         let x = resize_nearest(x, self.target);
-        let mut output = self.fam.forward(x.clone());
-        if let Some(tail) = &self.tail {
-            output = tail.forward(output);
-        }
-        (if self.rectifies { relu(output) } else { output }, x)
+        let output = self.fam.forward(x.clone());
+        let output = match &self.tail {
+            Some(tail) if self.rectifies => tail.forward_relu(output),
+            Some(tail) => tail.forward(output),
+            None => output,
+        };
+        (output, x)
     }
 }

@@ -1,10 +1,14 @@
 //! Golden values, the oracle's values and gradients of FAM-KD.
+use burn::tensor::DType;
 use subband_seed::Stream;
 
 use super::attention::{GlobalAttention, LocalAttention};
 use super::fam::{FrequencyAttention, high_pass_mask};
 use super::*;
-use crate::check::{book, device, double, features, fill, fixture, gradient_error, labels, scalar, values, wave};
+use crate::check::{
+    book, cast, device, double, features, fill, fixture, gradient_error, labels, parameter_gradient_error, scalar,
+    single, values, wave,
+};
 use crate::parameters::{StateDict, load};
 use crate::{Parameters, ShapeBook};
 
@@ -55,20 +59,9 @@ fn fam_meets_the_golden_values() {
         let y = values(golden_fam(n).forward(wave([1, 2, n, n], 0.25, 0.37)));
         let squares = y.iter().map(|v| v * v).sum();
         assert_close(&[y.iter().sum(), squares, y[0], y[1], y[2]], &expected, 1e-9);
-        let single = with_single(golden_fam(n)).forward(wave([1, 2, n, n], 0.25, 0.37).cast(burn::tensor::DType::F32));
-        let worst = values(single).iter().zip(&y).fold(0.0_f64, |m, (a, b)| m.max((a - b).abs()));
-        assert!(worst < 5e-5, "{n}: {worst}");
+        let in_single = cast(golden_fam(n), DType::F32).forward(single(wave([1, 2, n, n], 0.25, 0.37)));
+        assert_close(&values(in_single), &y, 5e-5);
     }
-}
-
-fn with_single(module: FrequencyAttention) -> FrequencyAttention {
-    struct Single;
-    impl burn::module::ModuleMapper for Single {
-        fn map_float<const D: usize>(&mut self, p: burn::module::Param<Tensor<D>>) -> burn::module::Param<Tensor<D>> {
-            p.map(|t| Tensor::from_inner(t.inner().cast(burn::tensor::DType::F32)).require_grad())
-        }
-    }
-    module.map(&mut Single)
 }
 
 fn local(channels: usize) -> LocalAttention {
@@ -91,10 +84,19 @@ fn local_attention_meets_the_golden_values() {
     );
     let y = values(attention.forward(wave([1, 4, 3, 3], 0.15, 0.37), wave([1, 4, 3, 3], 0.95, 0.37)));
     let expected = [
-        -0.186612919, -0.254413901, -0.169373092, -0.177634372, -0.202779727, -0.090072585, -0.048928349, -0.016302359,
+        -0.186612919,
+        -0.254413901,
+        -0.169373092,
+        -0.177634372,
+        -0.202779727,
+        -0.090072585,
+        -0.048928349,
+        -0.016302359,
         0.021458374,
     ];
     assert_close(&y[..9], &expected, 1e-9);
+    let (a, b) = (single(wave([1, 4, 3, 3], 0.15, 0.37)), single(wave([1, 4, 3, 3], 0.95, 0.37)));
+    assert_close(&values(cast(attention, DType::F32).forward(a, b)), &y, 5e-5);
     assert_close(&[y.iter().sum(), y.iter().map(|v| v * v).sum()], &[0.685813876, 1.226805506], 1e-9);
 }
 
@@ -161,9 +163,8 @@ fn every_form_matches_the_oracle() {
 
 #[test]
 fn gradients_match_finite_differences_in_every_form() {
-    for (graph, variant) in [Graph::Review, Graph::LayerToLayer]
-        .into_iter()
-        .flat_map(|g| [(g, Variant::Reference), (g, Variant::Paper)])
+    for (graph, variant) in
+        [Graph::Review, Graph::LayerToLayer].into_iter().flat_map(|g| [(g, Variant::Reference), (g, Variant::Paper)])
     {
         let method = made(&config(graph, variant));
         for level in 0..if graph == Graph::Review { 3 } else { 2 } {
@@ -178,7 +179,7 @@ fn gradients_match_finite_differences_in_every_form() {
         for filter in [FilterKind::Dense, FilterKind::Depthwise] {
             let method = fill(made(&FamKdConfig { filter, ..config(graph, variant) }));
             let loss = |m: &FamKd| losses(m, student(2)).into_iter().reduce(|a, b| a + b).unwrap();
-            let error = crate::check::parameter_gradient_error(method, loss);
+            let error = parameter_gradient_error(method, loss);
             assert!(error < 1e-6, "{graph:?} {variant:?} {filter:?}: {error}");
         }
     }
@@ -224,7 +225,11 @@ fn impossible_settings_are_named() {
     assert!(none.taps(&shapes()).unwrap_err().to_string().contains("cannot fuse"));
     let odd = FamKdConfig { mid: Some(vec![4, 6, 8]), ..Default::default() };
     assert!(odd.taps(&shapes()).unwrap_err().to_string().contains("multiple of 4"));
-    let lost = FamKdConfig { student_taps: Some(vec!["stage9".into()]), teacher_taps: Some(vec!["stage1".into()]), ..Default::default() };
+    let lost = FamKdConfig {
+        student_taps: Some(vec!["stage9".into()]),
+        teacher_taps: Some(vec!["stage1".into()]),
+        ..Default::default()
+    };
     let message = lost.taps(&shapes()).unwrap_err().to_string();
     assert!(message.contains("no tap `stage9`") && message.contains("stage1, stage2, pooled"), "{message}");
 }

@@ -8,7 +8,6 @@
 //! The convolution follows from the shapes: equal sizes 1x1; student twice as large 3x3 with stride 2; otherwise 1x1
 //! after averaging down or nearest-neighbour resizing up to the teacher's size.
 use burn::prelude::*;
-use burn::tensor::activation::relu;
 use serde::{Deserialize, Serialize};
 
 use crate::parts::mean_squared_error;
@@ -109,8 +108,8 @@ impl FitNet {
         } else {
             resize_nearest(student, size)
         };
-        let x = self.norm.forward(self.conv.forward(x));
-        if self.config.relu { relu(x) } else { x }
+        let x = self.conv.forward(x);
+        if self.config.relu { self.norm.forward_relu(x) } else { self.norm.forward(x) }
     }
 }
 
@@ -128,9 +127,7 @@ mod tests {
 
     #[test]
     fn values_match_the_oracle() {
-        for (name, student, teacher) in
-            [("fitnet.same", [2, 3, 3], [3, 3, 3]), ("fitnet.half", [2, 6, 5], [3, 3, 3])]
-        {
+        for (name, student, teacher) in [("fitnet.same", [2, 3, 3], [3, 3, 3]), ("fitnet.half", [2, 6, 5], [3, 3, 3])] {
             let method = fill(method(&student, &teacher));
             let x = wave([2, student[0], student[1], student[2]], 0.3, 0.41);
             let target = wave([2, 3, 3, 3], 0.2, 0.37);

@@ -28,11 +28,7 @@ pub(crate) fn check_factor<C: MethodConfig>(config: &C, key: &str, value: f64) -
 }
 
 /// The logits of both networks must have the same classes.
-pub(crate) fn check_logits<C: MethodConfig>(
-    _: &C,
-    book: &crate::ShapeBook,
-    least: usize,
-) -> Result<(), DistillError> {
+pub(crate) fn check_logits<C: MethodConfig>(_: &C, book: &crate::ShapeBook, least: usize) -> Result<(), DistillError> {
     let width = |side| book.tap(C::ABOUT.name, side, "logits").map(|t| t.shape.channels()).unwrap_or(book.classes);
     let (student, teacher) = (width(crate::Side::Student), width(crate::Side::Teacher));
     if student == teacher && student >= least {

@@ -154,9 +154,8 @@ impl Fusion {
         Self {
             input: Conv::new(&parameters.part("input"), [input, mid], 1, Init::kaiming_uniform_a1(input)),
             input_norm: BatchNorm::new(&parameters.part("input_norm"), mid),
-            attention: fuses.then(|| {
-                Conv::new(&attention, [2 * mid, 2], 1, Init::torch_default(2 * mid)).with_bias(&attention)
-            }),
+            attention: fuses
+                .then(|| Conv::new(&attention, [2 * mid, 2], 1, Init::torch_default(2 * mid)).with_bias(&attention)),
             output: Conv::new(&parameters.part("output"), [mid, output], 3, Init::kaiming_uniform_a1(9 * mid)),
             output_norm: BatchNorm::new(&parameters.part("output_norm"), output),
         }

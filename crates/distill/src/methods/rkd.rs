@@ -13,9 +13,7 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::check_factor;
-use crate::{
-    About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted,
-};
+use crate::{About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted};
 
 /// Keys of `method = "rkd"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,9 @@
 //! Batch normalisation of adapters.
 use burn::module::Param;
 use burn::prelude::*;
+use burn::tensor::DType;
+use burn::tensor::activation::relu;
+use subband_kernels::batch_norm::{NormOptions, batch_norm_train};
 
 use crate::{Init, Parameters};
 
@@ -13,8 +16,6 @@ use crate::{Init, Parameters};
 pub struct BatchNorm {
     weight: Param<Tensor<1>>,
     bias: Param<Tensor<1>>,
-    #[module(skip)]
-    epsilon: f64,
 }
 
 impl BatchNorm {
@@ -23,7 +24,6 @@ impl BatchNorm {
         Self {
             weight: parameters.tensor("weight", [channels], Init::Constant(1.0)),
             bias: parameters.tensor("bias", [channels], Init::Constant(0.0)),
-            epsilon: 1e-5,
         }
     }
 
@@ -32,6 +32,24 @@ impl BatchNorm {
     /// # Shapes
     /// `[N, C, H, W]` to the same.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        burn::tensor::module::batch_norm_train(x, self.weight.val(), self.bias.val(), self.epsilon).output
+        self.run(x, false)
+    }
+
+    /// Normalises and clamps at zero, in one pass where there is a kernel for it.
+    ///
+    /// # Shapes
+    /// `[N, C, H, W]` to the same.
+    pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
+        self.run(x, true)
+    }
+
+    fn run(&self, x: Tensor<4>, rectify: bool) -> Tensor<4> {
+        let (gamma, beta) = (self.weight.val(), self.bias.val());
+        if x.dtype() == DType::F64 {
+            // The kernel's epsilon is an f32, which f64 would feel.
+            let y = burn::tensor::module::batch_norm_train(x, gamma, beta, 1e-5).output;
+            return if rectify { relu(y) } else { y };
+        }
+        batch_norm_train(x, gamma, beta, NormOptions { epsilon: 1e-5, relu: rectify }).y
     }
 }
