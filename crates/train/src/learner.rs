@@ -159,3 +159,6 @@ fn lift(features: Features) -> Features {
         taps: features.taps.into_iter().map(|(name, value)| (name, feature(value))).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

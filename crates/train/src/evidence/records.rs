@@ -1,7 +1,12 @@
 //! The records of a run folder: lines of `metrics.jsonl`, `result.json` of an arm, `results.json` of the run.
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// JSON has no infinity and no NaN: they are written as `null` and read as NaN.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
 
 /// A line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +62,7 @@ pub struct Scores {
     /// Share of images whose label is among the five highest scores, in percent.
     pub top5: f64,
     /// Mean cross-entropy.
+    #[serde(deserialize_with = "number")]
     pub loss: f64,
 }
 
@@ -72,6 +78,7 @@ pub struct EpochResult {
     /// Test top-5 in percent.
     pub test_top5: f64,
     /// Mean test cross-entropy.
+    #[serde(deserialize_with = "number")]
     pub test_loss: f64,
 }
 
@@ -137,4 +144,16 @@ pub struct RunSummary {
     /// The run folder.
     #[serde(skip)]
     pub folder: std::path::PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_infinite_loss_survives_as_not_a_number() {
+        let text = serde_json::to_string(&Scores { top1: 10.0, top5: 50.0, loss: f64::INFINITY }).unwrap();
+        let back: Scores = serde_json::from_str(&text).unwrap();
+        assert!(back.loss.is_nan() && back.top1 == 10.0);
+    }
 }

@@ -1,0 +1,236 @@
+use super::*;
+use crate::checkpoint::Checkpoint;
+use crate::evidence::MetricLine;
+use std::fs;
+use std::path::Path;
+
+const RECIPE: &str = r#"
+name = "tiny"
+seed = 4
+[data]
+dataset = "digits"
+train_limit = 60
+test_limit = 40
+validation = 0.2
+crop_padding = 2
+flip = true
+[teacher]
+network = "cifar-resnet14"
+train = { epochs = 1 }
+[student]
+network = "cifar-resnet8"
+[train]
+epochs = 2
+batch_size = 8
+checkpoint_every = 2
+optimizer = { kind = "sgd", lr = 0.05 }
+schedule = { kind = "cosine" }
+clip_norm = 5.0
+eval_batch_size = 40
+[[arm]]
+name = "hints"
+task_weight = 0.5
+[[arm.term]]
+method = "fitnet"
+weight = 0.5
+[[arm.term]]
+method = "kd"
+weight = 0.5
+warmup_epochs = 2
+"#;
+
+fn recipe(overrides: &[&str]) -> Recipe {
+    let overrides: Vec<String> = overrides.iter().map(|o| o.to_string()).collect();
+    Recipe::parse(RECIPE, "tiny", &overrides).unwrap()
+}
+
+/// Stops the run after a number of steps, counted over all arms.
+struct StopAfter(usize);
+
+impl Progress for StopAfter {
+    fn event(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        if let Event::Step { .. } = event {
+            self.0 = self.0.saturating_sub(1);
+            if self.0 == 0 {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn go(recipe: &Recipe, out: &Path, resume: bool, progress: &mut dyn Progress) -> Result<RunSummary, TrainError> {
+    run(recipe, RunOptions { out_dir: out.into(), resume, device: Device::flex(), progress })
+}
+
+fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+}
+
+/// The metrics without the times.
+fn metrics(folder: &Path) -> Vec<MetricLine> {
+    let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| match serde_json::from_str(line).unwrap() {
+        MetricLine::Epoch(mut record) => {
+            (record.seconds, record.images_per_second) = (0.0, 0.0);
+            MetricLine::Epoch(record)
+        }
+        step => step,
+    });
+    lines.collect()
+}
+
+fn same_run(a: &Path, b: &Path) {
+    for arm in ["teacher", "hints"] {
+        let (a, b) = (a.join("arms").join(arm), b.join("arms").join(arm));
+        assert_eq!(metrics(&a), metrics(&b), "{arm}");
+        for file in ["student-last.safetensors", "student-best.safetensors"] {
+            assert!(fs::read(a.join(file)).unwrap() == fs::read(b.join(file)).unwrap(), "{arm}/{file} differs");
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_run_ends_with_the_same_bits_on_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let optimizers = [
+        vec!["train.accumulate=1"],
+        vec!["train.optimizer={kind=\"adamw\",lr=0.002}", "train.accumulate=2", "teacher.train.accumulate=2"],
+    ];
+    for (index, overrides) in optimizers.iter().enumerate() {
+        let recipe = recipe(overrides);
+        let whole = folder.path().join(format!("whole{index}"));
+        let summary = with_threads(1, || go(&recipe, &whole, false, &mut Silent)).unwrap();
+        assert!(summary.finished && summary.arms[0].steps > 0 && summary.arms[0].aux_params > 0);
+        let total = summary.arms[0].steps + metrics(&whole.join("arms/teacher")).len() - 1;
+        // In the teacher, right after a checkpoint, between two, and in the last step.
+        for stop in [2, total / 2, total / 2 + 1, total] {
+            let parts = folder.path().join(format!("parts{index}-{stop}"));
+            let error = with_threads(2, || go(&recipe, &parts, false, &mut StopAfter(stop))).unwrap_err();
+            assert!(matches!(error, TrainError::Stopped { .. }), "{error}");
+            with_threads(2, || go(&recipe, &parts, true, &mut Silent)).unwrap();
+            same_run(&whole, &parts);
+            let results = |folder: &Path| fs::read_to_string(folder.join("results.json")).unwrap().lines().count();
+            assert_eq!(results(&whole), results(&parts));
+        }
+    }
+}
+
+#[test]
+fn finished_arms_are_not_run_again_and_other_recipes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let short = ["train.epochs=1", "train.warmup_epochs=0.5"];
+    let done = go(&recipe(&short), &out, false, &mut Silent).unwrap();
+    let again = go(&recipe(&short), &out, true, &mut StopAfter(1)).unwrap();
+    assert_eq!(done.arms, again.arms);
+    assert_eq!(done.teacher, again.teacher);
+    let error = go(&recipe(&short), &out, false, &mut Silent).unwrap_err();
+    assert!(matches!(error, TrainError::FolderInUse { .. }), "{error}");
+    let other = go(&recipe(&["train.epochs=1", "train.batch_size=4"]), &out, true, &mut Silent).unwrap_err().to_string();
+    assert!(other.contains("`train.batch_size`") && other.contains("`train.warmup_epochs`"), "{other}");
+    let arm = go(&recipe(&[&short[..], &["arm.hints.task_weight=1.0"]].concat()), &out, true, &mut Silent);
+    assert!(arm.unwrap_err().to_string().contains("under another recipe"));
+    // Only what no result depends on may change.
+    let free = recipe(&[&short[..], &["train.checkpoint_every=5", "data.workers=2"]].concat());
+    assert_eq!(go(&free, &out, true, &mut StopAfter(1)).unwrap().arms, done.arms);
+}
+
+#[test]
+fn a_damaged_checkpoint_stops_with_its_name_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let recipe = recipe(&["train.epochs=1"]);
+    go(&recipe, &out, false, &mut StopAfter(3)).unwrap_err();
+    let path = out.join("arms/teacher/checkpoint.safetensors");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let before = fs::read_to_string(out.join("arms/teacher/metrics.jsonl")).unwrap();
+    let error = go(&recipe, &out, true, &mut Silent).unwrap_err();
+    assert!(matches!(error, TrainError::Checkpoint { .. }), "{error}");
+    assert!(error.to_string().contains("checkpoint.safetensors"), "{error}");
+    assert_eq!(fs::read_to_string(out.join("arms/teacher/metrics.jsonl")).unwrap(), before);
+    fs::write(&path, whole).unwrap();
+    go(&recipe, &out, true, &mut Silent).unwrap();
+}
+
+#[test]
+fn nan_stops_with_term_step_and_a_state_to_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let recipe = recipe(&["train.optimizer.lr=1e25", "train.clip_norm=1e30"]);
+    let error = go(&recipe, &out, false, &mut Silent).unwrap_err();
+    let TrainError::NonFinite { step, saved, arm, .. } = &error else { panic!("{error}") };
+    assert!(*step > 1 && arm == "teacher", "{error}");
+    let replay: serde_json::Value =
+        serde_json::from_slice(&fs::read(saved.join("replay.json")).unwrap()).unwrap();
+    assert_eq!(replay["indices"][0].as_array().unwrap().len(), 8);
+    assert!(saved.join(replay["recipe"].as_str().unwrap()).exists());
+    let folder = super::folder::Folder::open(&out, &recipe, &Device::flex(), true).unwrap();
+    let path = saved.join(replay["checkpoint"].as_str().unwrap());
+    let checkpoint = Checkpoint::read(&path, "teacher", &folder.fingerprint(None)).unwrap();
+    assert_eq!(checkpoint.meta.step + 1, *step);
+    let finite = |data: &burn::tensor::TensorData| data.as_slice::<f32>().is_ok_and(|v| v.iter().all(|v| v.is_finite()));
+    let student = checkpoint.section("student.");
+    assert!(student.iter().filter(|(name, _)| name.ends_with("weight")).all(|(_, data)| finite(data)));
+}
+
+#[test]
+fn wiring_errors_come_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let fails = |overrides: &[&str]| {
+        let error = go(&recipe(overrides), &out, false, &mut Silent).unwrap_err().to_string();
+        assert!(!out.exists(), "{error}");
+        error
+    };
+    let tap = fails(&["arm.hints.term.fitnet.student_tap=\"stagee2\""]);
+    assert!(tap.contains("stagee2") && tap.contains("stage2") && tap.contains("hints"), "{tap}");
+    assert!(fails(&["student.frozen=[\"\"]"]).contains("no trainable parameter"));
+    assert!(fails(&["student.frozen=[\"layr1\"]"]).contains("layr1"));
+    assert!(fails(&["student.network=cifar-resnet9"]).contains("cifar-resnet8"));
+    let weights = folder.path().join("other.safetensors");
+    let other = subband_models::NetworkConfig::new("cifar-vgg8", 1, 10);
+    let other = other.init(subband_seed::Stream::new(1), &Device::flex()).unwrap();
+    weights::write_safetensors(&weights, &other.state_dict()).unwrap();
+    let foreign = fails(&[&format!("student.weights={:?}", weights.display().to_string())]);
+    assert!(foreign.contains("other.safetensors") && foreign.contains("cifar-resnet8"), "{foreign}");
+    assert!(fails(&["student.weights=missing.pth"]).contains("missing.pth"));
+}
+
+#[test]
+fn a_term_that_does_not_reach_the_student_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let frozen = recipe(&["student.frozen=[\"conv1\", \"bn1\", \"layer1\", \"layer2\", \"layer3\"]"]);
+    let error = go(&frozen, &folder.path().join("run"), false, &mut Silent).unwrap_err();
+    let TrainError::DeadTerm { term, arm, message } = &error else { panic!("{error}") };
+    assert_eq!((term.as_str(), arm.as_str()), ("fitnet", "hints"));
+    assert!(message.contains("stage"), "{error}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_one_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let error = go(&recipe(&[]), &file.join("run"), false, &mut Silent).unwrap_err();
+    assert!(matches!(error, TrainError::Write { .. }) && error.to_string().contains("file"), "{error}");
+}
+
+#[test]
+fn the_plan_shows_taps_adapters_and_steps() {
+    let recipe = recipe(&[]);
+    let plan = Plan::with(&recipe, &Device::flex(), crate::PlanOptions { time: true }).unwrap();
+    let arm = &plan.arms[0];
+    assert_eq!((plan.data.train, plan.data.validation, plan.data.test), (48, 12, 40));
+    assert_eq!(arm.steps, 12);
+    assert!(arm.aux_params > 0 && arm.terms[0].aux_params == arm.aux_params && arm.terms[0].largest_temporary > 0);
+    let params = plan.student.params as u64 + arm.aux_params as u64;
+    assert_eq!(arm.state_bytes, 4 * 3 * params);
+    let time = plan.time.as_ref().unwrap();
+    assert!(time.seconds > 0.0 && time.parts.len() == 2);
+    let text = plan.to_string();
+    for word in ["cifar-resnet14", "stage2", "fitnet", "Estimated time", "multiply-adds"] {
+        assert!(text.contains(word), "{word}:\n{text}");
+    }
+}

@@ -126,7 +126,7 @@ fn from_recipe(run: &mut Run, recipe: &toml::Table) {
         let terms = std::iter::once("task").chain(methods).map(String::from).collect();
         if !run.arms.iter().any(|arm| arm.name == name) {
             run.finished = false;
-            let slug = slug(name);
+            let slug = crate::recipe::slug(name);
             run.arms.push(Arm { name: name.into(), slug, network: network("student"), ..Arm::default() });
         }
         if let Some(arm) = run.arms.iter_mut().find(|arm| arm.name == name) {
@@ -185,7 +185,7 @@ fn arm_summary(value: &Value) -> Arm {
     let of = |part: &str, key: &str| value.get(part).and_then(|part| number(part, key));
     let name = string(value, "name").unwrap_or_default();
     Arm {
-        slug: string(value, "slug").unwrap_or_else(|| slug(&name)),
+        slug: string(value, "slug").unwrap_or_else(|| crate::recipe::slug(&name)),
         name,
         network: string(value, "network"),
         params: number(value, "params"),
@@ -282,17 +282,4 @@ fn number(value: &Value, key: &str) -> Option<f64> {
 
 fn string(value: &Value, key: &str) -> Option<String> {
     Some(value.get(key)?.as_str()?.to_string())
-}
-
-/// Folder name of an arm: lower case, runs of other characters become one hyphen.
-fn slug(name: &str) -> String {
-    let mut slug = String::new();
-    for character in name.to_lowercase().chars() {
-        if character.is_alphanumeric() {
-            slug.push(character);
-        } else if !slug.is_empty() && !slug.ends_with('-') {
-            slug.push('-');
-        }
-    }
-    slug.trim_end_matches('-').to_string()
 }

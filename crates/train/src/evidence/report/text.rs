@@ -18,15 +18,14 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// A share in [0, 1] as per cent with two decimals, an en dash where there is none.
-pub(super) fn percent(share: Option<f64>) -> String {
-    share.map_or("–".into(), |share| format!("{:.2}", 100.0 * share))
+/// A percentage with two decimals, an en dash where there is none.
+pub(super) fn percent(value: Option<f64>) -> String {
+    value.map_or("–".into(), |value| format!("{value:.2}"))
 }
 
-/// A difference of two shares in percentage points, with its sign.
+/// A difference in percentage points, with its sign.
 pub(super) fn points(difference: f64) -> String {
-    let points = 100.0 * difference;
-    if points.abs() < 0.005 { "0.00".into() } else { format!("{points:+.2}").replace('-', "−") }
+    if difference.abs() < 0.005 { "0.00".into() } else { format!("{difference:+.2}").replace('-', "−") }
 }
 
 /// A count with a unit prefix and three digits: `272 k`, `41.3 M`, `1.82 G`.
