@@ -49,6 +49,19 @@ fn reads(graph: &Graph, wanted: &[NodeId]) -> Vec<usize> {
     reads
 }
 
+/// For each node, whether it computes the ReLU of its only reader as well: convolutions and batch normalisations do so
+/// in the same pass.
+fn fused_relus(graph: &Graph, reads: &[usize]) -> Vec<bool> {
+    let mut fused = vec![false; graph.nodes.len()];
+    for (id, node) in graph.nodes.iter().enumerate() {
+        if let (Op::Relu, [input], true) = (&node.op, node.inputs.as_slice(), reads[id] > 0) {
+            let takes = matches!(graph.nodes[*input].op, Op::Conv(_) | Op::BatchNorm(_));
+            fused[*input] = takes && reads[*input] == 1;
+        }
+    }
+    fused
+}
+
 /// The values that are alive.
 struct Values {
     slots: Vec<Option<Value>>,
@@ -80,12 +93,15 @@ impl Network {
         let mut wanted = nodes.clone();
         wanted.push(graph.logits);
         let reads = reads(graph, &wanted);
+        let fused = fused_relus(graph, &reads);
         let mut values = Values { slots: vec![None; graph.nodes.len()], reads };
         values.slots[0] = Some(Value::Map(if self.is_autodiff() { x.autodiff() } else { x.without_autodiff() }));
         for id in 1..graph.nodes.len() {
             if values.reads[id] > 0 {
-                let inputs = graph.nodes[id].inputs.iter().filter_map(|i| values.take(*i)).collect();
-                values.slots[id] = Some(self.apply(id, inputs, mode)?);
+                let node = &graph.nodes[id];
+                let mut inputs: Vec<Value> = node.inputs.iter().filter_map(|i| values.take(*i)).collect();
+                let done = matches!(node.op, Op::Relu) && node.inputs.iter().all(|input| fused[*input]);
+                values.slots[id] = if done { inputs.pop() } else { Some(self.apply(id, inputs, mode, fused[id])?) };
             }
         }
         let mut taps = BTreeMap::new();
@@ -127,8 +143,8 @@ impl Network {
         ModelError::WrongRank { network, node, shape: value.map_or(TapShape::Vector { channels: 0 }, Value::shape) }
     }
 
-    /// One operation on its inputs.
-    fn apply(&self, id: NodeId, inputs: Vec<Value>, mode: Mode) -> Result<Value, ModelError> {
+    /// One operation on its inputs; `relu` asks it to clamp its result at zero.
+    fn apply(&self, id: NodeId, inputs: Vec<Value>, mode: Mode, relu: bool) -> Result<Value, ModelError> {
         let op = &self.graph().nodes[id].op;
         let mut inputs = inputs.into_iter();
         Ok(match (op, inputs.next(), inputs.next()) {
@@ -139,7 +155,7 @@ impl Network {
             }
             (Op::Add, Some(Value::Map(a)), Some(Value::Map(b))) => Value::Map(a + b),
             (Op::GlobalAvgPool, Some(Value::Map(x)), _) => Value::Vector(plain::global_avg_pool(x)),
-            (op, Some(Value::Map(x)), None) => Value::Map(self.apply_map(id, op, x, mode)?),
+            (op, Some(Value::Map(x)), None) => Value::Map(self.apply_map(id, op, x, mode, relu)?),
             (Op::Relu, Some(Value::Vector(x)), None) => Value::Vector(plain::relu(x)),
             (Op::Relu6, Some(Value::Vector(x)), None) => Value::Vector(plain::relu6(x)),
             (Op::Linear(layer), Some(Value::Vector(x)), None) => match self.layer(*layer) {
@@ -151,10 +167,10 @@ impl Network {
     }
 
     /// An operation from one map to one map.
-    fn apply_map(&self, id: NodeId, op: &Op, x: Tensor<4>, mode: Mode) -> Result<Tensor<4>, ModelError> {
+    fn apply_map(&self, id: NodeId, op: &Op, x: Tensor<4>, mode: Mode, relu: bool) -> Result<Tensor<4>, ModelError> {
         Ok(match op {
             Op::Conv(index) => match (self.layer(*index), &self.graph().layers[*index].kind) {
-                (Layer::Conv(layer), LayerKind::Conv(conv)) => layer.forward(conv, x),
+                (Layer::Conv(layer), LayerKind::Conv(conv)) => layer.forward(conv, x, relu),
                 _ => return Err(self.wrong_rank(id, Some(&Value::Map(x)))),
             },
             Op::BatchNorm(index) => match self.layer(*index) {
@@ -162,7 +178,7 @@ impl Network {
                     // A frozen normalisation keeps its statistics too: it is the same function in every step.
                     let mode = if self.is_frozen_layer(*index) { Mode::Eval } else { mode };
                     let name = || self.graph().layers[*index].name.clone();
-                    layer.forward(x, mode).map_err(|_| ModelError::SingleValueStatistics { layer: name() })?
+                    layer.forward(x, mode, relu).map_err(|_| ModelError::SingleValueStatistics { layer: name() })?
                 }
                 _ => return Err(self.wrong_rank(id, Some(&Value::Map(x)))),
             },

@@ -1,11 +1,10 @@
 //! Batch normalisation (Ioffe and Szegedy 2015) with PyTorch's conventions.
 use burn::module::Param;
 use burn::prelude::*;
-use burn::tensor::module::batch_norm_train;
+use subband_kernels::batch_norm::{NormOptions, batch_norm_train};
 
-use super::Mode;
 use super::buffer::{Buffer, Counter};
-use super::{param, param_id};
+use super::{Mode, param, param_id, plain};
 
 /// Added to the variance.
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -44,11 +43,14 @@ impl BatchNorm2d {
         }
     }
 
-    /// Normalises `[N, C, H, W]` per channel.
-    pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Result<Tensor<4>, SingleValue> {
+    /// Normalises `[N, C, H, W]` per channel, then a ReLU if asked for.
+    pub fn forward(&self, x: Tensor<4>, mode: Mode, relu: bool) -> Result<Tensor<4>, SingleValue> {
         match mode {
-            Mode::Train => self.train(x),
-            Mode::Eval => Ok(self.eval(x)),
+            Mode::Train => self.train(x, relu),
+            Mode::Eval => {
+                let y = self.eval(x);
+                Ok(if relu { plain::relu(y) } else { y })
+            }
         }
     }
 
@@ -56,19 +58,19 @@ impl BatchNorm2d {
     /// variance takes the unbiased one, `n / (n - 1) var_B`:
     ///
     /// `running <- (1 - momentum) running + momentum batch`
-    fn train(&self, x: Tensor<4>) -> Result<Tensor<4>, SingleValue> {
+    fn train(&self, x: Tensor<4>, relu: bool) -> Result<Tensor<4>, SingleValue> {
         let [n, _, h, w] = x.dims();
         let count = n * h * w;
         if count < 2 {
             return Err(SingleValue);
         }
-        let result = batch_norm_train(x, self.weight.val(), self.bias.val(), EPSILON);
+        let result = batch_norm_train(x, self.weight.val(), self.bias.val(), NormOptions { epsilon: EPSILON as f32, relu });
         let unbiased = MOMENTUM * count as f64 / (count - 1) as f64;
-        let (mean, var) = (result.mean.without_autodiff(), result.variance.without_autodiff());
+        let (mean, var) = (result.mean, result.variance);
         self.running_mean.set(self.running_mean.get() * (1.0 - MOMENTUM) + mean * MOMENTUM);
         self.running_var.set(self.running_var.get() * (1.0 - MOMENTUM) + var * unbiased);
         self.batches.increment();
-        Ok(result.output)
+        Ok(result.y)
     }
 
     /// `y = a x + c` with [`Self::affine`]: two passes over the map instead of four.

@@ -1,9 +1,9 @@
 //! Convolution.
 use burn::module::Param;
 use burn::prelude::*;
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
+use subband_kernels::conv::{ConvOptions, conv2d, conv2d_inference};
 
+use super::plain;
 use crate::graph::Conv;
 
 /// Weights of a convolution; its settings live in the graph.
@@ -16,10 +16,21 @@ pub(crate) struct Conv2d {
 }
 
 impl Conv2d {
-    /// Cross-correlation `[N, in, H, W]` to `[N, out, H', W']`.
-    pub fn forward(&self, conv: &Conv, x: Tensor<4>) -> Tensor<4> {
-        let options =
-            ConvOptions::new([conv.stride; 2], [conv.padding; 2], [conv.dilation; 2], conv.groups);
-        conv2d(x, self.weight.val(), self.bias.as_ref().map(|b| b.val()), options)
+    /// Cross-correlation `[N, in, H, W]` to `[N, out, H', W']`, then a ReLU if asked for.
+    pub fn forward(&self, conv: &Conv, x: Tensor<4>, relu: bool) -> Tensor<4> {
+        let options = ConvOptions {
+            stride: [conv.stride; 2],
+            padding: [conv.padding; 2],
+            dilation: [conv.dilation; 2],
+            groups: conv.groups,
+        };
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|b| b.val()));
+        match bias {
+            Some(bias) if !weight.is_autodiff() => conv2d_inference(x, weight, bias, options, relu),
+            bias => {
+                let y = conv2d(x, weight, bias, options);
+                if relu { plain::relu(y) } else { y }
+            }
+        }
     }
 }

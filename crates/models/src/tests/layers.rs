@@ -50,8 +50,8 @@ fn norm(channels: usize, device: &Device) -> BatchNorm2d {
 fn batch_norm_gradients() {
     let device = Device::flex().autodiff();
     for shape in [[2, 3, 4, 5], [1, 1, 3, 2], [3, 2, 1, 1]] {
-        for mode in [Mode::Train, Mode::Eval] {
-            check(shape, |x| weigh(norm(shape[1], &device).forward(x, mode).ok().unwrap()));
+        for (mode, relu) in [(Mode::Train, false), (Mode::Train, true), (Mode::Eval, false), (Mode::Eval, true)] {
+            check(shape, |x| weigh(norm(shape[1], &device).forward(x, mode, relu).ok().unwrap()));
         }
     }
 }
@@ -62,7 +62,7 @@ fn batch_norm_statistics_by_hand() {
     let bn = BatchNorm2d::new("bn", 1, &device);
     let x = Tensor::<4>::from_data(TensorData::new(vec![1.0f32, 2.0, 3.0, 6.0], [2, 1, 1, 2]), &device);
     // Mean 3, biased variance 3.5, unbiased 14/3.
-    let y = values(bn.forward(x, Mode::Train).ok().unwrap());
+    let y = values(bn.forward(x, Mode::Train, false).ok().unwrap());
     let std = (3.5_f64 + 1e-5).sqrt();
     assert!(relative(&y, &[-2.0 / std, -1.0 / std, 0.0, 3.0 / std]) < 1e-6);
     assert!(relative(&values(bn.running_mean.get()), &[0.3]) < 1e-6);
