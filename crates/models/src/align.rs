@@ -39,7 +39,8 @@ pub(crate) fn align(entries: &[(String, Vec<usize>)], state: &StateDict) -> Alig
             }
         }
     }
-    let count = |prefix: &str| entries.iter().filter(|(name, _)| state.contains_key(&format!("{prefix}{name}"))).count();
+    let count =
+        |prefix: &str| entries.iter().filter(|(name, _)| state.contains_key(&format!("{prefix}{name}"))).count();
     let best = prefixes.into_iter().max_by_key(|prefix| (count(prefix), std::cmp::Reverse(prefix.len())));
     against(entries, state, best.unwrap_or_default())
 }

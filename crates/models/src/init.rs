@@ -15,7 +15,10 @@ pub(crate) fn layer(spec: &LayerSpec, seed: Stream, device: &Device) -> Layer {
             let (fan_in, fan_out) = fans(conv);
             let draw = Draw { init: conv.init, fan_in, fan_out, seed, device };
             let bias = conv.bias.then(|| param(&name("bias"), draw.bias(&name("bias"), conv.out_channels)));
-            Layer::Conv(Conv2d { weight: param(&name("weight"), draw.weight(&name("weight"), conv.weight_shape())), bias })
+            Layer::Conv(Conv2d {
+                weight: param(&name("weight"), draw.weight(&name("weight"), conv.weight_shape())),
+                bias,
+            })
         }
         LayerKind::Linear { inputs, outputs, init } => {
             let draw = Draw { init: *init, fan_in: *inputs, fan_out: *outputs, seed, device };

@@ -208,7 +208,8 @@ impl Network {
     /// Whether every parameter of a layer is frozen.
     pub(crate) fn is_frozen_layer(&self, index: usize) -> bool {
         let spec = &self.graph.layers[index];
-        !self.frozen.is_empty() && spec.params().iter().all(|(s, _)| self.frozen.contains(&format!("{}.{s}", spec.name)))
+        !self.frozen.is_empty()
+            && spec.params().iter().all(|(s, _)| self.frozen.contains(&format!("{}.{s}", spec.name)))
     }
 
     /// Brings the parameters' gradient requirement in line with the frozen names.

@@ -111,7 +111,9 @@ impl Network {
         let names: Vec<&str> = entries.iter().filter(|e| wrong(e)).map(|e| e.0.as_str()).collect();
         let remedy = if names.iter().all(|name| free.iter().any(|(n, _)| n == name)) {
             let stem = if names.contains(&free[0].0) { "input channels" } else { "classes" };
-            format!("; the file has another number of {stem}: build the network with it, or load what fits and train the rest")
+            format!(
+                "; the file has another number of {stem}: build the network with it, or load what fits and train the rest"
+            )
         } else {
             guess(state).map(|g| format!("; the file fits `{g}`")).unwrap_or_default()
         };
@@ -211,8 +213,7 @@ fn mismatches(entries: &[(String, Vec<usize>)], prefix: &str, state: &StateDict)
 fn sample(names: &[String]) -> String {
     match names {
         [] => "none".to_string(),
-        [few @ ..] if few.len() <= 4 => few.join(", "),
-        [a, b, c, rest @ ..] => format!("{a}, {b}, {c} and {} more", rest.len()),
-        _ => names.join(", "),
+        [a, b, c, rest @ ..] if rest.len() > 1 => format!("{a}, {b}, {c} and {} more", rest.len()),
+        few => few.join(", "),
     }
 }

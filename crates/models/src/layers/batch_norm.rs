@@ -64,7 +64,8 @@ impl BatchNorm2d {
         if count < 2 {
             return Err(SingleValue);
         }
-        let result = batch_norm_train(x, self.weight.val(), self.bias.val(), NormOptions { epsilon: EPSILON as f32, relu });
+        let result =
+            batch_norm_train(x, self.weight.val(), self.bias.val(), NormOptions { epsilon: EPSILON as f32, relu });
         let unbiased = MOMENTUM * count as f64 / (count - 1) as f64;
         let (mean, var) = (result.mean, result.variance);
         self.running_mean.set(self.running_mean.get() * (1.0 - MOMENTUM) + mean * MOMENTUM);

@@ -23,6 +23,7 @@ pub enum Mode {
 
 /// One layer of a network.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a network has at most a few hundred layers")]
 pub(crate) enum Layer {
     /// A convolution.
     Conv(Conv2d),

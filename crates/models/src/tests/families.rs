@@ -125,10 +125,10 @@ fn visit(net: &Network, put: &mut dyn FnMut(String, Vec<f64>), grads: &burn::ten
     }
     impl burn::module::ModuleVisitor for Visitor<'_> {
         fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
-            if let (Some(name), true) = (self.names.get(&param.id.val()), param.val().is_require_grad()) {
-                if let Some(grad) = param.val().grad(self.grads) {
-                    (self.put)(name.clone(), values(grad));
-                }
+            if let (Some(name), true) = (self.names.get(&param.id.val()), param.val().is_require_grad())
+                && let Some(grad) = param.val().grad(self.grads)
+            {
+                (self.put)(name.clone(), values(grad));
             }
         }
     }

@@ -102,10 +102,17 @@ fn tap_shapes_match_the_listings() {
 fn full_listings_agree() {
     let Some(folder) = shared("reference/architectures/keys") else { return };
     let sources = [
-        ("cifar-resnet20", "md_resnet20"), ("cifar-resnet8x4", "md_resnet8x4"), ("cifar-wrn-40-2", "md_wrn_40_2"),
-        ("cifar-vgg13", "md_vgg13"), ("cifar-mobilenetv2", "md_MobileNetV2"), ("cifar-shufflenetv1", "md_ShuffleV1"),
-        ("cifar-shufflenetv2", "md_ShuffleV2"), ("cifar-resnet18-wide", "md_ResNet18"),
-        ("cifar-resnet50-wide", "md_ResNet50"), ("resnet101", "tv_resnet101"), ("mobilenet_v2", "tv_mobilenet_v2"),
+        ("cifar-resnet20", "md_resnet20"),
+        ("cifar-resnet8x4", "md_resnet8x4"),
+        ("cifar-wrn-40-2", "md_wrn_40_2"),
+        ("cifar-vgg13", "md_vgg13"),
+        ("cifar-mobilenetv2", "md_MobileNetV2"),
+        ("cifar-shufflenetv1", "md_ShuffleV1"),
+        ("cifar-shufflenetv2", "md_ShuffleV2"),
+        ("cifar-resnet18-wide", "md_ResNet18"),
+        ("cifar-resnet50-wide", "md_ResNet50"),
+        ("resnet101", "tv_resnet101"),
+        ("mobilenet_v2", "tv_mobilenet_v2"),
     ];
     let rows = rows();
     for (name, source) in sources {

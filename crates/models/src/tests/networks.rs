@@ -6,7 +6,7 @@ use burn::prelude::*;
 use subband_seed::Stream;
 
 use super::{network, relative, strings, values, wave};
-use crate::{ModelError, Mode, NetworkConfig, network_names};
+use crate::{Mode, ModelError, NetworkConfig, network_names};
 
 #[test]
 fn the_same_seed_gives_the_same_weights_and_names_decide() {
@@ -55,7 +55,8 @@ fn parameter_ids_are_distinct_and_stay() {
 #[test]
 fn every_network_runs_and_its_taps_have_the_announced_shapes() {
     let device = Device::flex();
-    for name in network_names().into_iter().filter(|n| !n.contains("110") && !n.contains("101") && !n.contains("32x4")) {
+    for name in network_names().into_iter().filter(|n| !n.contains("110") && !n.contains("101") && !n.contains("32x4"))
+    {
         let net = network(name, 1, 7, &device);
         let want: Vec<String> = net.tap_names().into_iter().map(str::to_string).collect();
         let out = net.forward(wave([1, 1, 33, 37], 0.3, 0.0, &device), Mode::Eval, &want).unwrap();
@@ -127,7 +128,8 @@ fn clones_do_not_share_running_statistics() {
     let valid = net.valid();
     net.forward(wave([2, 3, 8, 8], 0.3, 0.0, &device), Mode::Train, &[]).unwrap();
     let key = "bn1.running_mean";
-    let [trained, kept, other] = [&net, &snapshot, &valid].map(|n| n.state_dict()[key].iter::<f64>().collect::<Vec<_>>());
+    let [trained, kept, other] =
+        [&net, &snapshot, &valid].map(|n| n.state_dict()[key].iter::<f64>().collect::<Vec<_>>());
     assert!(kept.iter().chain(&other).all(|v| *v == 0.0) && trained.iter().any(|v| *v != 0.0));
     // Evaluation leaves them alone.
     let before = net.state_dict();

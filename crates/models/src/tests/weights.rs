@@ -3,7 +3,7 @@ use burn::prelude::*;
 use burn::tensor::{DType, TensorData};
 
 use super::{network, strings, wave};
-use crate::{ModelError, Mode, StateDict, weights};
+use crate::{Mode, ModelError, StateDict, weights};
 
 /// A folder that goes away with the test.
 struct Folder(std::path::PathBuf);
@@ -53,7 +53,10 @@ fn a_written_file_reads_back_bit_for_bit() {
         assert_eq!((data.as_bytes(), data.dtype()), (again.as_bytes(), again.dtype()), "{name}");
     }
     let counter = &other.state_dict()["bn1.num_batches_tracked"];
-    assert_eq!((counter.dtype(), counter.shape().to_vec(), counter.iter::<i64>().next()), (DType::I64, vec![], Some(1)));
+    assert_eq!(
+        (counter.dtype(), counter.shape().to_vec(), counter.iter::<i64>().next()),
+        (DType::I64, vec![], Some(1))
+    );
 }
 
 #[test]

@@ -17,8 +17,18 @@ pub type StateDict = BTreeMap<String, TensorData>;
 
 /// Names of the dictionaries that training programs wrap a state dict in, outermost first in a name.
 const CONTAINERS: [&str; 12] = [
-    "state_dict", "model_state_dict", "state_dict_ema", "ema_state_dict", "model_state", "model", "net", "network",
-    "module", "params", "ema", "weights",
+    "state_dict",
+    "model_state_dict",
+    "state_dict_ema",
+    "ema_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "module",
+    "params",
+    "ema",
+    "weights",
 ];
 
 /// Reads a weight file; its first bytes tell the format, not its name.

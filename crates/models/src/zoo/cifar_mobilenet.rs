@@ -28,7 +28,14 @@ pub(super) fn build(b: Build<'_>) -> Graph {
     g.classify(b.network, x, "classifier.0", b.classes)
 }
 
-fn inverted_residual(g: &mut GraphBuilder, name: &str, x: NodeId, expansion: usize, out: usize, stride: usize) -> NodeId {
+fn inverted_residual(
+    g: &mut GraphBuilder,
+    name: &str,
+    x: NodeId,
+    expansion: usize,
+    out: usize,
+    stride: usize,
+) -> NodeId {
     let key = |i: usize| format!("{name}.{i}");
     let hidden = g.channels(x) * expansion;
     let y = g.conv_bn_relu(&key(0), &key(1), x, ConvArgs::new(hidden, 1));

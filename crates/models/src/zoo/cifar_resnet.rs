@@ -44,11 +44,11 @@ fn stages(
 ) -> Graph {
     let mut x = g.conv_bn_relu("conv1", "bn1", input, ConvArgs::new(widths[0], 3));
     g.tap("stem", x);
-    for stage in 1..=3 {
+    for (stage, width) in widths.into_iter().enumerate().skip(1) {
         let mut pre = x;
         for block in 0..(depth - 2) / 6 {
             let stride = if block == 0 && stage > 1 { 2 } else { 1 };
-            pre = basic_block(&mut g, &format!("layer{stage}.{block}"), x, widths[stage], stride, shortcut);
+            pre = basic_block(&mut g, &format!("layer{stage}.{block}"), x, width, stride, shortcut);
             x = g.relu(pre);
         }
         g.tap_pre(&format!("stage{stage}"), pre);

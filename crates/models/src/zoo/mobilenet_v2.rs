@@ -37,7 +37,14 @@ pub(super) fn build(b: Build<'_>) -> Graph {
 }
 
 /// Without expansion the first 1x1 convolution is left out, which moves the indices of the others.
-fn inverted_residual(g: &mut GraphBuilder, name: &str, x: NodeId, expansion: usize, out: usize, stride: usize) -> NodeId {
+fn inverted_residual(
+    g: &mut GraphBuilder,
+    name: &str,
+    x: NodeId,
+    expansion: usize,
+    out: usize,
+    stride: usize,
+) -> NodeId {
     let hidden = g.channels(x) * expansion;
     let (mut y, mut index) = (x, 0);
     if expansion != 1 {
