@@ -90,6 +90,9 @@ pub enum DistillError {
         /// Which shapes, and what to do.
         reason: String,
     },
+    /// A transform refused its input.
+    #[error("a frequency transform failed: {0}")]
+    Spectral(#[from] subband_spectral::SpectralError),
     /// A checkpoint whose adapter parameters are not this method's.
     #[error("the saved parameters do not fit method `{method}`: {reason}")]
     State {

@@ -10,6 +10,7 @@
 use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
+use subband_kernels::local_attention::local_attention;
 
 use crate::{Conv, Init, Parameters, resize_nearest};
 
@@ -38,27 +39,14 @@ impl LocalAttention {
     }
 
     pub fn largest_temporary(batch: usize, channels: usize, area: usize) -> usize {
-        9 * batch * channels * area
+        batch * channels * area
     }
 
     /// # Shapes
     /// x and y `[N, C, H, W]` to the same.
     pub fn forward(&self, x: Tensor<4>, y: Tensor<4>) -> Tensor<4> {
-        let [n, c, h, w] = x.dims();
-        let query = self.query.forward(y);
-        // Without a bias, padding before a 1x1 convolution and after it are the same.
-        let key = self.key.forward(x.clone()).pad((1, 1, 1, 1), 0.0);
-        let value = self.value.forward(x).pad((1, 1, 1, 1), 0.0);
-        let (mut scores, mut values) = (Vec::with_capacity(9), Vec::with_capacity(9));
-        for (i, j) in (0..9).map(|k| (k / 3, k % 3)) {
-            let window = [0..n, 0..c, i..i + h, j..j + w];
-            let row = self.vertical.val().narrow(1, i, 1);
-            let offset = Tensor::cat(vec![row, self.horizontal.val().narrow(1, j, 1)], 0).reshape([1, c, 1, 1]);
-            scores.push(query.clone() * (key.clone().slice(window.clone()) + offset));
-            values.push(value.clone().slice(window));
-        }
-        let weights = softmax(Tensor::stack::<5>(scores, 0), 0);
-        (weights * Tensor::stack::<5>(values, 0)).sum_dim(0).reshape([n, c, h, w])
+        let (query, key, value) = (self.query.forward(y), self.key.forward(x.clone()), self.value.forward(x));
+        local_attention(query, key, value, self.vertical.val(), self.horizontal.val())
     }
 }
 

@@ -1,5 +1,6 @@
 //! One level of FAM-KD: adapters, attention, resize, FAM, tail.
 use burn::prelude::*;
+use subband_spectral::SpectralError;
 
 use super::attention::{GlobalAttention, LocalAttention};
 use super::config::{AttentionKind, FilterKind, HighPassKind, TailKind};
@@ -122,7 +123,7 @@ impl Block {
     ///
     /// # Shapes
     /// x `[N, C, h, w]`, deeper `[N, D, ., .]` to `[N, C_t, H, W]` and `[N, M, H, W]`, (H, W) the teacher's size.
-    pub fn forward(&self, x: Tensor<4>, deeper: Option<Tensor<4>>) -> (Tensor<4>, Tensor<4>) {
+    pub fn forward(&self, x: Tensor<4>, deeper: Option<Tensor<4>>) -> Result<(Tensor<4>, Tensor<4>), SpectralError> {
         let x = match &self.own {
             Some(adapter) => adapter.forward(x),
             None => x,
@@ -141,12 +142,12 @@ impl Block {
             (None, None) => x,
         };
         let x = resize_nearest(x, self.target);
-        let output = self.fam.forward(x.clone());
+        let output = self.fam.forward(x.clone())?;
         let output = match &self.tail {
             Some(tail) if self.rectifies => tail.forward_relu(output),
             Some(tail) => tail.forward(output),
             None => output,
         };
-        (output, x)
+        Ok((output, x))
     }
 }

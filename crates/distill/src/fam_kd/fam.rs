@@ -9,9 +9,9 @@
 //! hence the real part.
 use burn::module::Param;
 use burn::prelude::*;
+use subband_spectral::{Mask, SpectralError, fam};
 
 use super::config::{FilterKind, HighPassKind};
-use super::spectrum::{Complex, inverse_real, mix, transform};
 use crate::{Conv, Init, Parameters};
 
 /// The module for one size of map.
@@ -26,9 +26,8 @@ pub(super) struct FrequencyAttention {
     local: Conv,
     gamma_global: Param<Tensor<1>>,
     gamma_local: Param<Tensor<1>>,
-    /// Bins of the (unshifted) spectrum that pass: 1 or 0, row by row.
     #[module(skip)]
-    mask: Vec<f32>,
+    mask: Mask,
 }
 
 impl FrequencyAttention {
@@ -63,60 +62,33 @@ impl FrequencyAttention {
 
     /// # Shapes
     /// `[N, C_in, H, W]` to `[N, C_out, H, W]`, (H, W) as built.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub fn forward(&self, x: Tensor<4>) -> Result<Tensor<4>, SpectralError> {
         let gamma = |g: &Param<Tensor<1>>| g.val().reshape([1, 1, 1, 1]);
-        let global = self.global(x.clone());
-        global * gamma(&self.gamma_global) + self.local.forward(x) * gamma(&self.gamma_local)
+        let global = self.global(x.clone())?;
+        Ok(global * gamma(&self.gamma_global) + self.local.forward(x) * gamma(&self.gamma_local))
     }
 
     /// Re IFFT(h sum_i Z_i K_io).
-    fn global(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, _, h, w] = x.dims();
-        let mask = TensorData::new(self.mask.clone(), [1, 1, h, w]);
-        let mask: Tensor<4> = Tensor::from_data(mask, (&x.device(), x.dtype()));
+    fn global(&self, x: Tensor<4>) -> Result<Tensor<4>, SpectralError> {
         let (re, im) = (self.filter_re.val(), self.filter_im.val());
-        let z = transform(x);
         match &self.mix {
-            None => {
-                let y = mix(z, Complex { re, im });
-                inverse_real(Complex { re: y.re * mask.clone(), im: y.im * mask })
-            }
-            Some(conv) => {
-                let (re, im) = (re * mask.clone(), im * mask);
-                let y_re = z.re.clone() * re.clone() - z.im.clone() * im.clone();
-                let y_im = z.re * im + z.im * re;
-                conv.forward(inverse_real(Complex { re: y_re, im: y_im }))
+            None => fam::filter(x, re, im, &self.mask),
+            Some(mix) => {
+                let [_, channels, h, w] = re.dims();
+                let shape = [channels, h, w];
+                let filtered = fam::filter_depthwise(x, re.reshape(shape), im.reshape(shape), &self.mask)?;
+                Ok(mix.forward(filtered))
             }
         }
     }
 }
 
-/// 1 for the bins of the unshifted spectrum that pass, 0 for the lowest ones, `H * W` values.
-pub(super) fn high_pass_mask(size: (usize, usize), kind: HighPassKind) -> Vec<f32> {
-    let (height, width) = size;
-    let mut mask = vec![1.0; height * width];
-    // Signed frequency of a bin, from -floor(N/2).
-    let frequency = |bin: usize, n: usize| if bin < n.div_ceil(2) { bin as i64 } else { bin as i64 - n as i64 };
-    let bins = (0..height * width).map(|k| (frequency(k / width, height), frequency(k % width, width)));
+/// The bins that pass.
+pub(super) fn high_pass_mask(size: (usize, usize), kind: HighPassKind) -> Mask {
+    let size = [size.0, size.1];
     match kind {
-        HighPassKind::None => {}
-        HighPassKind::Square => {
-            let inside = |f: i64, n: usize| {
-                let r = (n / 2 / 10) as i64;
-                -r <= f && f < r
-            };
-            for (k, _) in bins.enumerate().filter(|(_, (u, v))| inside(*u, height) && inside(*v, width)) {
-                mask[k] = 0.0;
-            }
-        }
-        HighPassKind::Rank => {
-            // Radius in cycles per pixel, squared and in whole numbers; ties in reading order.
-            let radius = |(u, v): (i64, i64)| (u * width as i64).pow(2) + (v * height as i64).pow(2);
-            let mut order: Vec<(i64, usize)> = bins.enumerate().map(|(k, f)| (radius(f), k)).collect();
-            order.sort_unstable();
-            let removed = (height * width + 50) / 100;
-            order[..removed].iter().for_each(|&(_, k)| mask[k] = 0.0);
-        }
+        HighPassKind::None => Mask::from_fn(size, |_| 1.0),
+        HighPassKind::Square => Mask::fam_reference(size),
+        HighPassKind::Rank => Mask::fam_paper(size, 0.01),
     }
-    mask
 }

@@ -23,7 +23,6 @@ mod attention;
 mod block;
 mod config;
 mod fam;
-mod spectrum;
 
 pub use config::{AttentionKind, FamKdConfig, FilterKind, Graph, HighPassKind, TailKind, Variant};
 
@@ -51,7 +50,7 @@ impl Method for FamKd {
         for (block, (student, teacher)) in self.blocks.iter().zip(&self.pairs).rev() {
             let x = input.map(name, Side::Student, student)?;
             let target = input.map(name, Side::Teacher, teacher)?;
-            let (output, fused) = block.forward(x, deeper.take());
+            let (output, fused) = block.forward(x, deeper.take())?;
             deeper = self.review.then_some(fused);
             terms.push(Term::new(format!("{name}.{student}"), mean_squared_error(output, target), student));
         }

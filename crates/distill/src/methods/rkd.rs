@@ -63,7 +63,7 @@ impl MethodConfig for RkdConfig {
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
         let size = |side, tap: &str| {
             let shape = book.tap(Self::ABOUT.name, side, tap)?.shape;
-            Ok(shape.channels() * shape.extent().0 * shape.extent().1)
+            Ok::<_, DistillError>(shape.channels() * shape.extent().0 * shape.extent().1)
         };
         let width = size(Side::Student, &self.student_tap)?.max(size(Side::Teacher, &self.teacher_tap)?);
         Ok(batch * batch * width.max(batch))
