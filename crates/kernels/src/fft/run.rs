@@ -1,0 +1,166 @@
+//! The transforms of a whole batch: groups of planes in parallel.
+use rayon::prelude::*;
+
+use super::group::{Grid, Room};
+use super::lanes::{Lanes, Real, Vectorized, WithLanes};
+use super::scratch::{Shared, with_scratch};
+
+/// The work on one group of planes, to be compiled for `V`; `group` must be `#[inline(always)]`.
+pub(crate) trait Groups<V>: Sync {
+    /// Works on `count` planes from `first` on.
+    ///
+    /// # Safety
+    /// The planes exist, and no other thread works on them.
+    unsafe fn group(&self, first: usize, count: usize, room: Room<V>);
+}
+
+/// Runs `work` for every group of `planes`.
+///
+/// Groups are fixed by the number of planes and touch nothing in common, so threads do not matter.
+pub(crate) fn each_group<V: Lanes>(grid: &Grid<V::Real>, planes: usize, work: &impl Groups<V>) {
+    struct Body<'a, V, G>(&'a G, usize, usize, Room<V>);
+    impl<V: Lanes, G: Groups<V>> Vectorized<V> for Body<'_, V, G> {
+        #[inline(always)]
+        fn call(self) {
+            // SAFETY: each group is run once, with planes below their number.
+            unsafe { self.0.group(self.1, self.2, self.3) };
+        }
+    }
+    (0..planes.div_ceil(V::LANES)).into_par_iter().for_each(|g| {
+        let first = g * V::LANES;
+        with_scratch(grid.room(), |memory| {
+            V::vectorize(Body(work, first, V::LANES.min(planes - first), grid.divide(memory)));
+        });
+    });
+}
+
+/// `weight_k * scale *` half spectrum of real planes.
+pub(super) struct RealToHalf<'a, T> {
+    pub(super) grid: &'a Grid<T>,
+    pub(super) order: Vec<u32>,
+    pub(super) planes: &'a [T],
+    pub(super) half: [Shared<T>; 2],
+    pub(super) factors: [f64; 2],
+}
+
+impl<V: Lanes> Groups<V> for RealToHalf<'_, V::Real> {
+    #[inline(always)]
+    unsafe fn group(&self, first: usize, count: usize, room: Room<V>) {
+        let (area, f) = (self.grid.area(), self.grid.frequencies());
+        // SAFETY: both slices hold all planes.
+        unsafe {
+            room.rows_from_real(self.grid, self.planes.as_ptr().add(first * area), count, self.factors);
+            room.columns(self.grid, false);
+            room.store_spectrum(&self.order, self.half.map(|part| part.at(first * f)), count);
+        }
+    }
+}
+
+/// The half spectra of real planes, all real parts before all imaginary parts.
+///
+/// `factors` are the weight of the columns that stand for two, and a scale.
+pub(crate) fn real_to_half<T: Real>(size: [usize; 2], planes: &[T], factors: [f64; 2]) -> Vec<T> {
+    struct Op<'a, T>([usize; 2], &'a [T], &'a mut Vec<T>, [f64; 2]);
+    impl<T: Real> WithLanes<T> for Op<'_, T> {
+        fn run<V: Lanes<Real = T>>(self) {
+            let Self(size, planes, half, factors) = self;
+            let grid = &Grid::real(size);
+            let middle = half.len() / 2;
+            let (re, im) = half.split_at_mut(middle);
+            let work = RealToHalf { grid, order: grid.order(), planes, half: [re, im].map(Shared::new), factors };
+            each_group::<V>(grid, planes.len() / grid.area(), &work);
+        }
+    }
+    let count = planes.len() / (size[0] * size[1]);
+    let mut half = zeros(2 * count * size[0] * (size[1] / 2 + 1));
+    T::with_lanes(count, Op(size, planes, &mut half, factors));
+    half
+}
+
+/// Real planes from half spectra.
+pub(super) struct HalfToReal<'a, T> {
+    pub(super) grid: &'a Grid<T>,
+    pub(super) order: Vec<u32>,
+    pub(super) half: [&'a [T]; 2],
+    pub(super) planes: Shared<T>,
+    pub(super) factors: [f64; 2],
+}
+
+impl<V: Lanes> Groups<V> for HalfToReal<'_, V::Real> {
+    #[inline(always)]
+    unsafe fn group(&self, first: usize, count: usize, room: Room<V>) {
+        let (area, f) = (self.grid.area(), self.grid.frequencies());
+        // SAFETY: both slices hold all planes.
+        unsafe {
+            room.load_spectrum(&self.order, self.half.map(|part| part.as_ptr().add(first * f)), count);
+            room.columns(self.grid, true);
+            room.rows_to_real(self.grid, self.planes.at(first * area), count, self.factors);
+        }
+    }
+}
+
+/// Real planes from half spectra: the adjoint of [`real_to_half`] with the same factors.
+pub(crate) fn half_to_real<T: Real>(size: [usize; 2], half: &[T], factors: [f64; 2]) -> Vec<T> {
+    struct Op<'a, T>([usize; 2], &'a [T], &'a mut Vec<T>, [f64; 2]);
+    impl<T: Real> WithLanes<T> for Op<'_, T> {
+        fn run<V: Lanes<Real = T>>(self) {
+            let Self(size, half, planes, factors) = self;
+            let grid = &Grid::real(size);
+            let count = planes.len() / grid.area();
+            let half: [&[T]; 2] = half.split_at(half.len() / 2).into();
+            let work = HalfToReal { grid, order: grid.order(), half, planes: Shared::new(planes), factors };
+            each_group::<V>(grid, count, &work);
+        }
+    }
+    let count = half.len() / (2 * size[0] * (size[1] / 2 + 1));
+    let mut planes = zeros(count * size[0] * size[1]);
+    T::with_lanes(count, Op(size, half, &mut planes, factors));
+    planes
+}
+
+/// Complex planes.
+pub(super) struct Complex<'a, T> {
+    pub(super) grid: &'a Grid<T>,
+    pub(super) order: Vec<u32>,
+    pub(super) from: [&'a [T]; 2],
+    pub(super) to: [Shared<T>; 2],
+    pub(super) inverse: bool,
+    pub(super) scale: f64,
+}
+
+impl<V: Lanes> Groups<V> for Complex<'_, V::Real> {
+    #[inline(always)]
+    unsafe fn group(&self, first: usize, count: usize, room: Room<V>) {
+        let at = first * self.grid.area();
+        // SAFETY: all slices hold all planes.
+        unsafe {
+            let from = self.from.map(|part| part.as_ptr().add(at));
+            room.complex(self.grid, from, count, self.inverse, self.scale);
+            room.store_spectrum(&self.order, self.to.map(|part| part.at(at)), count);
+        }
+    }
+}
+
+/// Complex planes (all real parts before all imaginary parts), forward or inverse, times `scale`.
+pub(crate) fn complex<T: Real>(size: [usize; 2], from: &[T], inverse: bool, scale: f64) -> Vec<T> {
+    struct Op<'a, T>([usize; 2], &'a [T], &'a mut Vec<T>, bool, f64);
+    impl<T: Real> WithLanes<T> for Op<'_, T> {
+        fn run<V: Lanes<Real = T>>(self) {
+            let Self(size, from, to, inverse, scale) = self;
+            let grid = &Grid::complex(size);
+            let half = from.len() / 2;
+            let (to_re, to_im) = to.split_at_mut(half);
+            let (from, to) = (from.split_at(half).into(), [to_re, to_im].map(Shared::new));
+            let work = Complex { grid, order: grid.order(), from, to, inverse, scale };
+            each_group::<V>(grid, half / grid.area(), &work);
+        }
+    }
+    let mut to = zeros(from.len());
+    T::with_lanes(from.len() / (2 * size[0] * size[1]), Op(size, from, &mut to, inverse, scale));
+    to
+}
+
+/// Zeros straight from the allocator.
+pub(crate) fn zeros<T: Real>(len: usize) -> Vec<T> {
+    vec![T::from_f64(0.0); len]
+}
