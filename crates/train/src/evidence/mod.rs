@@ -1,6 +1,7 @@
 //! What a run leaves behind: metrics, results, the description of the machine, the report.
 mod metrics;
 mod records;
+pub mod report;
 mod run_info;
 
 pub use metrics::MetricsFile;

@@ -30,7 +30,8 @@ pub(super) struct LineChart<'a> {
     pub format: fn(f64) -> String,
 }
 
-const TEXT: f64 = 6.6;
+/// Width of a character and height of a line of the charts' text, in units of the drawing.
+const TEXT: f64 = 7.0;
 const LINE: f64 = 15.0;
 
 impl LineChart<'_> {

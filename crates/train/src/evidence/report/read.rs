@@ -32,7 +32,6 @@ pub(super) struct Arm {
     pub aux_params: Option<f64>,
     pub seconds: Option<f64>,
     pub best_epoch: Option<f64>,
-    pub best_val: Option<f64>,
     pub best_top1: Option<f64>,
     pub best_top5: Option<f64>,
     pub last_top1: Option<f64>,
@@ -49,15 +48,12 @@ pub(super) struct Epoch {
     pub epoch: f64,
     pub terms: BTreeMap<String, f64>,
     pub val_top1: Option<f64>,
-    pub val_top5: Option<f64>,
-    pub val_loss: Option<f64>,
     pub seconds: Option<f64>,
 }
 
-/// The loss terms of one optimiser step; `at` counts epochs, with a fraction.
+/// The loss terms of one optimiser step.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
-    pub epoch: f64,
     pub step: f64,
     pub terms: BTreeMap<String, f64>,
 }
@@ -126,7 +122,7 @@ fn from_recipe(run: &mut Run, recipe: &toml::Table) {
         let terms = std::iter::once("task").chain(methods).map(String::from).collect();
         if !run.arms.iter().any(|arm| arm.name == name) {
             run.finished = false;
-            let slug = crate::recipe::slug(name);
+            let slug = slug(name);
             run.arms.push(Arm { name: name.into(), slug, network: network("student"), ..Arm::default() });
         }
         if let Some(arm) = run.arms.iter_mut().find(|arm| arm.name == name) {
@@ -185,7 +181,7 @@ fn arm_summary(value: &Value) -> Arm {
     let of = |part: &str, key: &str| value.get(part).and_then(|part| number(part, key));
     let name = string(value, "name").unwrap_or_default();
     Arm {
-        slug: string(value, "slug").unwrap_or_else(|| crate::recipe::slug(&name)),
+        slug: string(value, "slug").unwrap_or_else(|| slug(&name)),
         name,
         network: string(value, "network"),
         params: number(value, "params"),
@@ -193,7 +189,6 @@ fn arm_summary(value: &Value) -> Arm {
         aux_params: number(value, "aux_params"),
         seconds: number(value, "seconds"),
         best_epoch: of("best", "epoch"),
-        best_val: of("best", "val_top1"),
         best_top1: of("best", "test_top1"),
         best_top5: of("best", "test_top5"),
         last_top1: of("last", "test_top1"),
@@ -221,15 +216,13 @@ fn metrics(path: &Path) -> Result<(Vec<Epoch>, Vec<Step>), ReportError> {
                     epoch,
                     terms: terms(value.get("train")),
                     val_top1: of("top1"),
-                    val_top5: of("top5"),
-                    val_loss: of("loss"),
                     seconds: number(&value, "seconds"),
                 };
                 epochs.insert(epoch as u64, record);
             }
             Some("step") => {
                 let step = number(&value, "step").unwrap_or_default();
-                steps.insert((epoch as u64, step as u64), Step { epoch, step, terms: terms(value.get("terms")) });
+                steps.insert((epoch as u64, step as u64), Step { step, terms: terms(value.get("terms")) });
             }
             _ => {}
         }
@@ -282,4 +275,9 @@ fn number(value: &Value, key: &str) -> Option<f64> {
 
 fn string(value: &Value, key: &str) -> Option<String> {
     Some(value.get(key)?.as_str()?.to_string())
+}
+
+/// Folder name of an arm.
+fn slug(name: &str) -> String {
+    crate::recipe::ArmRecipe { name: name.into(), task_weight: 1.0, terms: Vec::new() }.slug()
 }

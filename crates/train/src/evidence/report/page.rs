@@ -1,0 +1,377 @@
+//! The page: its sections in reading order.
+
+use super::chart::{Dot, LineChart, Series, axis_number, dot_plot};
+use super::read::{Arm, Run, is_task};
+use super::text::{count, duration, escape, grouped, loss, percent, points};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+/// The whole document.
+pub(super) fn html(run: &Run) -> String {
+    let body = [
+        head(run),
+        state(run),
+        results(run),
+        accuracy(run),
+        losses(run),
+        recipe(run),
+        environment(run),
+        reproduce(run),
+    ];
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>{name} – Subband report</title><style>{style}</style></head>\n<body>\n{body}\
+         <footer class=\"note\">Written by Subband {version}. This page is self-contained; the figures are in \
+         <code>results.json</code> and <code>arms/*/metrics.jsonl</code> beside it.</footer>\n</body></html>\n",
+        name = escape(&run.name),
+        style = include_str!("style.css"),
+        body = body.concat(),
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// The arm the others are compared with: the student trained on labels only.
+fn baseline(run: &Run) -> Option<&Arm> {
+    run.arms.iter().find(|arm| arm.is_baseline())
+}
+
+/// Colour class of an arm: grey for the baseline, then the palette, dashed when it is used up.
+fn class(run: &Run, arm: &Arm) -> String {
+    if arm.is_baseline() {
+        return "base".into();
+    }
+    let others = run.arms.iter().filter(|other| !other.is_baseline());
+    palette(others.take_while(|other| other.slug != arm.slug).count())
+}
+
+fn palette(index: usize) -> String {
+    match index / 6 {
+        0 => format!("c{index}"),
+        round => format!("c{} dash{}", index % 6, 1 + (round - 1) % 2),
+    }
+}
+
+fn head(run: &Run) -> String {
+    let mut html = format!("<p class=\"kicker\">Distillation report</p><h1>{}</h1>", escape(&run.name));
+    let best = run
+        .arms
+        .iter()
+        .filter(|arm| !arm.is_baseline())
+        .filter_map(|arm| Some((arm, arm.best_top1?)))
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    if let Some((arm, top1)) = best {
+        let _ = write!(html, "<p class=\"lead\"><b>{}</b> reaches {top1:.2} % test top-1", escape(&arm.name));
+        if let Some(alone) = baseline(run).and_then(|arm| arm.best_top1) {
+            let difference = top1 - alone;
+            let _ = match difference {
+                d if d.abs() < 0.005 => write!(html, ", the same as the student alone"),
+                d => write!(
+                    html,
+                    ", {:.2} points {} the student alone ({alone:.2} %)",
+                    d.abs(),
+                    if d > 0.0 { "above" } else { "below" }
+                ),
+            };
+        }
+        if let Some(teacher) = run.teacher.as_ref().and_then(|teacher| teacher.best_top1) {
+            let _ = write!(html, "; the teacher has {teacher:.2} %");
+        }
+        html.push_str(".</p>");
+    }
+    html
+}
+
+fn state(run: &Run) -> String {
+    if run.finished {
+        return String::new();
+    }
+    let progress = |arm: &Arm| {
+        let done = arm.epochs.len();
+        let total = arm.planned_epochs.map_or(String::new(), |epochs| format!(" of {epochs:.0}"));
+        format!("{}: {done}{total} epochs", escape(&arm.name))
+    };
+    let parts: Vec<String> =
+        run.teacher.iter().filter(|teacher| teacher.planned_epochs.is_some()).chain(&run.arms).map(progress).collect();
+    format!(
+        "<p class=\"state\"><b>This run is not finished.</b> {}. Continue it with <code>--resume</code>.</p>",
+        parts.join(" · ")
+    )
+}
+
+fn results(run: &Run) -> String {
+    let rows: Vec<(&Arm, bool)> =
+        run.teacher.iter().map(|arm| (arm, true)).chain(run.arms.iter().map(|arm| (arm, false))).collect();
+    let top = run.arms.iter().filter_map(|arm| arm.best_top1).fold(f64::MIN, f64::max);
+    let alone = baseline(run).and_then(|arm| arm.best_top1);
+    let mut html = String::from(
+        "<h2>Results</h2><div class=\"scroll\"><table class=\"results\"><thead><tr><th>Arm</th><th>Parameters</th><th>MACs</th>\
+         <th>Test top-1, best epoch</th><th>Test top-1, last epoch</th><th>Test top-5</th><th>To student alone</th>\
+         <th>Training time</th><th>Adapter parameters</th></tr></thead><tbody>",
+    );
+    for (arm, teacher) in rows {
+        let class = if teacher { "teacher".to_string() } else { class(run, arm) };
+        let best = !teacher && arm.best_top1 == Some(top);
+        let difference = match (arm.best_top1, alone) {
+            (Some(value), Some(alone)) if !arm.is_baseline() || teacher => points(value - alone),
+            _ => "–".into(),
+        };
+        let _ = write!(
+            html,
+            "<tr class=\"{row}\"><th scope=\"row\"><span class=\"swatch {class}\"></span>{name}<small>{network}</small></th>\
+             <td>{params}</td><td>{macs}</td><td class=\"{mark}\">{best}</td><td>{last}</td><td>{top5}</td><td>{difference}</td>\
+             <td>{time}</td><td>{aux}</td></tr>",
+            row = if teacher { "teacher" } else { "" },
+            name = escape(&arm.name),
+            network = escape(arm.network.as_deref().unwrap_or("")),
+            params = count(arm.params),
+            macs = count(arm.macs),
+            mark = if best { "best" } else { "" },
+            best = percent(arm.best_top1),
+            last = percent(arm.last_top1),
+            top5 = percent(arm.best_top5),
+            time = duration(arm.seconds),
+            aux = if teacher { "–".into() } else { count(arm.aux_params) },
+        );
+    }
+    html.push_str("</tbody></table></div>");
+    html.push_str(&results_note(run));
+    html.push_str(&dots(run, alone));
+    html
+}
+
+fn results_note(run: &Run) -> String {
+    let mut note = String::from(
+        "<p class=\"note\">Top-1 and top-5 in per cent, differences in percentage points. “Best epoch” is chosen by \
+         validation accuracy, never by the test images. Adapters exist only during training.",
+    );
+    let top1 = baseline(run).or(run.arms.first()).and_then(|arm| arm.best_top1);
+    if let (Some(n), Some(top1)) = (run.test_images, top1) {
+        let share = top1 / 100.0;
+        let error = 100.0 * (share * (1.0 - share) / n).sqrt();
+        let _ = write!(
+            note,
+            " One seed and {} test images: the standard error of one accuracy is about {error:.2} points, so \
+             differences below {:.1} points may be chance.",
+            grouped(n),
+            2.0 * std::f64::consts::SQRT_2 * error
+        );
+    }
+    note + "</p>"
+}
+
+fn dots(run: &Run, alone: Option<f64>) -> String {
+    let row = |arm: &Arm, class: String| Dot { label: arm.name.clone(), class, best: arm.best_top1, last: arm.last_top1 };
+    let mut rows: Vec<Dot> = run.teacher.iter().map(|arm| row(arm, "teacher".into())).collect();
+    rows.extend(run.arms.iter().map(|arm| row(arm, class(run, arm))));
+    rows.retain(|row| row.best.is_some());
+    if rows.len() < 2 {
+        return String::new();
+    }
+    both(
+        |width| dot_plot(&rows, alone, run.test_images, width),
+        "Test top-1 in per cent: best epoch (filled, with one standard error of the test set) and last epoch (ring). \
+         The dashed line is the student alone.",
+    )
+}
+
+/// A figure drawn for a wide and for a narrow screen.
+fn both(draw: impl Fn(f64) -> String, caption: &str) -> String {
+    let wide = draw(860.0);
+    if wide.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<figure><div class=\"wide\">{wide}</div><div class=\"narrow\">{}</div><figcaption>{}</figcaption></figure>",
+        draw(350.0),
+        escape(caption)
+    )
+}
+
+fn accuracy(run: &Run) -> String {
+    let series = |arm: &Arm, class: String| {
+        let points: Vec<(f64, f64)> =
+            arm.epochs.iter().filter_map(|epoch| Some((epoch.epoch, epoch.val_top1?))).collect();
+        let best = arm.best_epoch.and_then(|best| points.iter().find(|point| point.0 == best).copied());
+        let mark = best.map(|point| (point, format!("{}: epoch {:.0}, {:.2} %", arm.name, point.0, point.1)));
+        Series { label: arm.name.clone(), class, points, mark }
+    };
+    let mut all: Vec<Series> = run.teacher.iter().map(|arm| series(arm, "teacher".into())).collect();
+    all.extend(run.arms.iter().map(|arm| series(arm, class(run, arm))));
+    all.retain(|series| !series.points.is_empty());
+    let figure = both(
+        |width| {
+            let height = if width > 500.0 { 380.0 } else { 300.0 };
+            let title = "Validation top-1 per epoch";
+            LineChart { width, height, title, x_label: "epoch", series: &all, from_zero: false, format: axis_number }.svg()
+        },
+        "Top-1 on the validation images in per cent after each epoch. Rings mark the epoch that is tested as “best”.",
+    );
+    if figure.is_empty() {
+        return String::new();
+    }
+    format!("<h2>Accuracy while training</h2>{figure}{}", epoch_table(&all))
+}
+
+fn epoch_table(series: &[Series]) -> String {
+    let epochs: BTreeSet<u64> = series.iter().flat_map(|series| series.points.iter().map(|point| point.0 as u64)).collect();
+    let mut html = String::from("<details><summary>The numbers behind this chart</summary><div class=\"scroll\"><table><thead><tr><th>Epoch</th>");
+    for series in series {
+        let _ = write!(html, "<th>{}</th>", escape(&series.label));
+    }
+    html.push_str("</tr></thead><tbody>");
+    for epoch in epochs {
+        let _ = write!(html, "<tr><th scope=\"row\">{epoch}</th>");
+        for series in series {
+            let value = series.points.iter().find(|point| point.0 as u64 == epoch).map(|point| point.1);
+            let _ = write!(html, "<td>{}</td>", percent(value));
+        }
+        html.push_str("</tr>");
+    }
+    html + "</tbody></table></div></details>"
+}
+
+fn losses(run: &Run) -> String {
+    let arms: Vec<&Arm> = run.teacher.iter().chain(&run.arms).collect();
+    let figures: String = arms.iter().map(|arm| loss_figure(run, arm)).collect();
+    if figures.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<h2>Loss terms</h2><p class=\"note\">Each term before its weight, as a mean over the epoch. Every panel has its own \
+         scale from zero, because the terms of different methods are not in the same unit.</p><div class=\"multiples\">{figures}</div>"
+    )
+}
+
+fn loss_figure(run: &Run, arm: &Arm) -> String {
+    let names: BTreeSet<&String> = match arm.epochs.len() {
+        0 | 1 => arm.steps.iter().flat_map(|step| step.terms.keys()).collect(),
+        _ => arm.epochs.iter().flat_map(|epoch| epoch.terms.keys()).collect(),
+    };
+    // The arm's own colour first, so that a curve looks the same in all figures.
+    let own = run.arms.iter().filter(|other| !other.is_baseline()).position(|other| other.slug == arm.slug);
+    let mut methods = own.unwrap_or(0);
+    let series: Vec<Series> = names
+        .into_iter()
+        .map(|name| {
+            let class = if is_task(name) { "base".to_string() } else { palette(methods) };
+            methods += usize::from(!is_task(name));
+            Series { label: name.clone(), class, points: term_points(arm, name), mark: None }
+        })
+        .collect();
+    let title = format!("Loss terms of {}", arm.name);
+    let steps = arm.epochs.len() < 2;
+    let x_label = if steps { "step" } else { "epoch" };
+    let chart = LineChart { width: 320.0, height: 220.0, title: &title, x_label, series: &series, from_zero: true, format: loss };
+    let svg = chart.svg();
+    if svg.is_empty() {
+        return svg;
+    }
+    format!("<figure><h3>{}</h3>{svg}</figure>", escape(&arm.name))
+}
+
+/// Epoch means; before the second epoch ends, means over groups of steps.
+fn term_points(arm: &Arm, name: &str) -> Vec<(f64, f64)> {
+    if arm.epochs.len() > 1 {
+        return arm.epochs.iter().filter_map(|epoch| Some((epoch.epoch, *epoch.terms.get(name)?))).collect();
+    }
+    let group = arm.steps.len().div_ceil(60).max(1);
+    arm.steps
+        .chunks(group)
+        .filter_map(|steps| {
+            let values: Vec<f64> = steps.iter().filter_map(|step| step.terms.get(name).copied()).collect();
+            let step = steps.last()?.step;
+            (!values.is_empty()).then(|| (step, values.iter().sum::<f64>() / values.len() as f64))
+        })
+        .collect()
+}
+
+fn recipe(run: &Run) -> String {
+    run.recipe.as_deref().map_or(String::new(), |recipe| {
+        format!(
+            "<h2>Recipe</h2><p class=\"note\">Everything the run depends on, defaults filled in.</p><pre>{}</pre>",
+            escape(recipe.trim_end())
+        )
+    })
+}
+
+fn environment(run: &Run) -> String {
+    let Some(Value::Object(info)) = &run.info else { return String::new() };
+    let mut html = String::from("<h2>Environment</h2><dl class=\"facts\">");
+    for (key, value) in info {
+        let (key, value) = match (key.as_str(), value) {
+            (_, Value::Null) => continue,
+            ("started", value) => ("started (UTC)".into(), value.as_u64().map_or(value.to_string(), utc)),
+            ("memory_mib", value) => {
+                ("memory".into(), value.as_f64().map_or(value.to_string(), |mib| format!("{:.1} GiB", mib / 1024.0)))
+            }
+            ("version", Value::String(text)) => ("Subband".into(), text.clone()),
+            ("burn", Value::String(text)) => ("Burn".into(), text.clone()),
+            (key, Value::String(text)) => (key.replace('_', " "), text.clone()),
+            (key, value) => (key.replace('_', " "), value.to_string()),
+        };
+        let _ = write!(html, "<dt>{}</dt><dd>{}</dd>", escape(&key), escape(&value));
+    }
+    html + "</dl>"
+}
+
+/// Seconds since 1970 as `2026-05-04 12:30`, by the civil calendar's rules.
+fn utc(seconds: u64) -> String {
+    let (mut days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 0;
+    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        month += 1;
+        if days < length {
+            break;
+        }
+        days -= length;
+    }
+    format!("{year}-{month:02}-{:02} {:02}:{:02}", days + 1, minutes / 60, minutes % 60)
+}
+
+fn reproduce(run: &Run) -> String {
+    let files: String = run
+        .arms
+        .iter()
+        .filter(|arm| !arm.weights.is_empty())
+        .map(|arm| {
+            let names = arm.weights.iter().filter_map(|path| path.file_name());
+            let links: Vec<String> = names
+                .map(|name| {
+                    let name = escape(&name.to_string_lossy());
+                    format!("<a href=\"arms/{}/{name}\">{name}</a>", escape(&arm.slug))
+                })
+                .collect();
+            format!("<dt>{}</dt><dd>{}</dd>", escape(&arm.name), links.join(", "))
+        })
+        .collect();
+    let weights = if files.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "<p>The students, without teacher and adapters, under PyTorch's parameter names:</p><dl class=\"facts\">{files}</dl>"
+        )
+    };
+    format!(
+        "<h2>How to reproduce</h2><p>With the same version and data on the same kind of processor, the recipe above gives \
+         the same weights bit for bit, whatever the number of threads:</p>\
+         <pre>subband distill recipe.toml --out runs/again</pre>{weights}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn dates_follow_the_calendar() {
+        assert_eq!(super::utc(0), "1970-01-01 00:00");
+        assert_eq!(super::utc(951_782_400), "2000-02-29 00:00");
+        assert_eq!(super::utc(1_735_689_599), "2024-12-31 23:59");
+    }
+}

@@ -1,0 +1,108 @@
+use super::*;
+use std::fs;
+
+fn write(folder: &Path, name: &str, text: &str) {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+const RECIPE: &str = "name = \"night & day\"\nseed = 3\n[student]\nnetwork = \"cifar-resnet8\"\n[teacher]\nnetwork = \"cifar-resnet14\"\n\
+    train = { epochs = 2 }\n[train]\nepochs = 2\n[[arm]]\nname = \"student alone\"\n[[arm]]\nname = \"<KD>\"\n[[arm.term]]\nmethod = \"kd\"\n";
+
+fn metrics(top1: [f64; 2]) -> String {
+    let mut text = String::new();
+    for (epoch, top1) in (1..).zip(top1) {
+        for step in 1..4 {
+            let step = 3 * (epoch - 1) + step;
+            text += &format!("{{\"kind\":\"step\",\"epoch\":{epoch},\"step\":{step},\"loss\":2.0,\"terms\":{{\"task\":1.5,\"kd\":0.5}}}}\n");
+        }
+        text += &format!(
+            "{{\"kind\":\"epoch\",\"epoch\":{epoch},\"train\":{{\"task\":1.2,\"kd\":null,\"loss\":2.0}},\
+             \"val\":{{\"top1\":{top1},\"top5\":99.0,\"loss\":null}},\"seconds\":4.0}}\n"
+        );
+    }
+    text
+}
+
+fn finished() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let arm = |name: &str, slug: &str, top1: f64| {
+        format!(
+            "{{\"name\":\"{name}\",\"slug\":\"{slug}\",\"network\":\"cifar-resnet8\",\"params\":78042,\"macs\":12500000,\"seconds\":75.2,\
+             \"aux_params\":0,\"best\":{{\"epoch\":2,\"val_top1\":90.5,\"test_top1\":{top1},\"test_top5\":99.1}},\
+             \"last\":{{\"epoch\":2,\"test_top1\":{top1},\"test_top5\":99.1}},\"terms\":[\"task\"]}}"
+        )
+    };
+    let results = format!(
+        "{{\"name\":\"night & day\",\"finished\":true,\"test_images\":1000,\"teacher\":{{\"network\":\"cifar-resnet14\",\"params\":175000,\
+         \"macs\":26000000,\"test\":{{\"top1\":95.5,\"top5\":99.9}}}},\"arms\":[{},{}]}}",
+        arm("student alone", "student-alone", 90.25),
+        arm("<KD>", "kd", 91.5)
+    );
+    write(folder.path(), "recipe.toml", RECIPE);
+    write(folder.path(), "results.json", &results);
+    write(folder.path(), "run.json", "{\"version\":\"0.1.0\",\"seed\":3,\"memory_mib\":null,\"started\":0}");
+    write(folder.path(), "arms/student-alone/metrics.jsonl", &metrics([80.0, 90.0]));
+    write(folder.path(), "arms/kd/metrics.jsonl", &metrics([82.0, 91.0]));
+    write(folder.path(), "arms/kd/student-best.safetensors", "");
+    folder
+}
+
+fn page(folder: &Path) -> String {
+    fs::read_to_string(write_report(folder).unwrap()).unwrap()
+}
+
+#[test]
+fn a_finished_run_is_told_in_full_and_stands_alone() {
+    let folder = finished();
+    let html = page(folder.path());
+    for part in ["91.50", "+1.25", "90.25", "1 min 15 s", "78.0 k", "12.5 M", "night &amp; day", "arms/kd/student-best.safetensors"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(html.contains("1.25 points above the student alone"));
+    assert!(!html.contains("<KD>") && html.contains("&lt;KD&gt;"));
+    assert!(!html.contains("not finished"));
+    for foreign in ["http", "<script", "url(", "@import", "NaN"] {
+        assert!(!html.contains(foreign), "{foreign}");
+    }
+    // Every element that is opened is closed.
+    for tag in ["table", "svg", "figure", "div", "details", "tr", "p", "dl"] {
+        let open = html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();
+        assert_eq!(open, html.matches(&format!("</{tag}>")).count(), "{tag}");
+    }
+}
+
+#[test]
+fn an_unfinished_run_shows_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "recipe.toml", RECIPE);
+    write(folder.path(), "arms/teacher/metrics.jsonl", &metrics([70.0, 95.0]));
+    let cut = metrics([80.0, 90.0]);
+    write(folder.path(), "arms/student-alone/metrics.jsonl", &cut[..cut.len() - 40]);
+    let html = page(folder.path());
+    assert!(html.contains("student alone: 1 of 2 epochs") && html.contains("teacher: 2 of 2 epochs"), "{html}");
+    assert!(html.contains("&lt;KD&gt;: 0 of 2 epochs"));
+}
+
+#[test]
+fn a_repeated_epoch_counts_once() {
+    let folder = finished();
+    let again = metrics([82.0, 91.0]) + &metrics([83.0, 92.0]);
+    write(folder.path(), "arms/kd/metrics.jsonl", &again);
+    let run = read::run(folder.path()).unwrap();
+    let arm = run.arms.iter().find(|arm| arm.slug == "kd").unwrap();
+    assert_eq!(arm.epochs.iter().map(|epoch| epoch.val_top1.unwrap()).collect::<Vec<_>>(), [83.0, 92.0]);
+    assert_eq!(arm.steps.len(), 6);
+    assert_eq!((arm.name.as_str(), arm.terms.len()), ("<KD>", 2));
+}
+
+#[test]
+fn other_folders_and_damaged_results_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = write_report(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("no run folder"), "{error}");
+    assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+    write(folder.path(), "results.json", "{\"name\":");
+    assert!(write_report(folder.path()).unwrap_err().to_string().contains("results.json"));
+}
