@@ -21,6 +21,8 @@ mod term;
 
 #[cfg(test)]
 mod check;
+#[cfg(test)]
+mod networks_tests;
 
 pub use error::{DistillError, Side};
 pub use fam_kd::{AttentionKind, FamKd, FamKdConfig, FilterKind, Graph, HighPassKind, TailKind, Variant};

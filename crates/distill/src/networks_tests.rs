@@ -1,0 +1,99 @@
+//! Methods on real networks: every pair of architectures gets adapters, and one whole step runs.
+use burn::prelude::*;
+use subband_models::{Mode, Network, NetworkConfig};
+use subband_seed::Stream;
+
+use crate::check::{device, labels, single, wave};
+use crate::{AnyMethodConfig, ShapeBook, StepInput, method_names};
+
+fn network(name: &str, device: &Device) -> Network {
+    NetworkConfig::new(name, 3, 10).init(Stream::new(1), device).unwrap()
+}
+
+fn book(student: &Network, teacher: &Network, size: usize) -> ShapeBook {
+    ShapeBook {
+        student: student.taps(size, size).unwrap(),
+        teacher: teacher.taps(size, size).unwrap(),
+        classes: student.classes(),
+    }
+}
+
+fn config(text: &str) -> AnyMethodConfig {
+    AnyMethodConfig::from_table(&text.parse().unwrap()).unwrap()
+}
+
+#[test]
+fn pairs_of_different_architectures_get_adapters() {
+    let plain = Device::flex();
+    for (teacher, student) in [
+        ("cifar-resnet56", "cifar-resnet20"),
+        ("cifar-wrn-40-2", "cifar-wrn-40-1"),
+        ("cifar-resnet32x4", "cifar-shufflenetv1"),
+        ("cifar-resnet32x4", "cifar-shufflenetv2"),
+        ("cifar-vgg13", "cifar-mobilenetv2"),
+        ("cifar-resnet20", "cifar-vgg8"),
+    ] {
+        let book = book(&network(student, &plain), &network(teacher, &plain), 32);
+        for name in method_names() {
+            let text = match name {
+                "fam-kd" => "method = 'fam-kd'\nfilter = 'depthwise'".to_string(),
+                _ => format!("method = '{name}'"),
+            };
+            let made = config(&text).init(&book, "pair", Stream::new(1), &plain);
+            assert!(made.is_ok(), "{teacher} to {student}, {name}: {}", made.unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn one_step_of_every_method_trains_student_and_adapters() {
+    let (plain, device) = (Device::flex(), device());
+    let (student, teacher) = (network("cifar-resnet8", &device), network("cifar-resnet14", &plain));
+    let book = book(&student, &teacher, 32);
+    let images = single(wave([4, 3, 32, 32], 0.3, 0.37));
+    for name in method_names() {
+        let config = config(&format!("method = '{name}'"));
+        let wanted = config.taps(&book).unwrap();
+        let method = config.init(&book, "step", Stream::new(1), &device).unwrap();
+        let seen = teacher.forward(images.clone().inner(), Mode::Eval, &wanted.teacher).unwrap();
+        let moved = |f: subband_models::Feature| match f {
+            subband_models::Feature::Map(x) => subband_models::Feature::Map(Tensor::from_inner(x)),
+            subband_models::Feature::Vector(x) => subband_models::Feature::Vector(Tensor::from_inner(x)),
+            tokens => tokens,
+        };
+        let seen = subband_models::Features {
+            logits: Tensor::from_inner(seen.logits),
+            taps: seen.taps.into_iter().map(|(name, f)| (name, moved(f))).collect(),
+        };
+        let own = student.forward(images.clone(), Mode::Train, &wanted.student).unwrap();
+        let input = StepInput { student: &own, teacher: &seen, labels: labels(&[1, 3, 0, 9]), epoch: 1, step: 1 };
+        let terms = method.forward(&input).unwrap();
+        let total = terms.into_iter().map(|t| t.value).reduce(|a, b| a + b).unwrap();
+        let value = total.clone().into_data().iter::<f64>().next().unwrap();
+        assert!(value.is_finite() && value != 0.0, "{name}: {value}");
+        let gradients = total.backward();
+        let reached = reached(&student, &gradients);
+        assert!(reached > 0, "{name} reaches no parameter of the student");
+        assert_eq!(
+            self::reached(&method, &gradients),
+            method.state_dict().len(),
+            "{name}: an adapter without gradient"
+        );
+    }
+}
+
+/// Parameters with a gradient that is finite and not all zero.
+fn reached<M: burn::module::Module>(module: &M, gradients: &burn::tensor::Gradients) -> usize {
+    struct Count<'a>(&'a burn::tensor::Gradients, usize);
+    impl burn::module::ModuleVisitor for Count<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+            let Some(gradient) = param.val().grad(self.0) else { return };
+            let largest = gradient.into_data().iter::<f64>().fold(0.0_f64, |m, g| m.max(g.abs()));
+            assert!(largest.is_finite());
+            self.1 += usize::from(largest > 0.0);
+        }
+    }
+    let mut count = Count(gradients, 0);
+    module.visit(&mut count);
+    count.1
+}
