@@ -57,6 +57,11 @@ pub trait Dataset: Send + Sync {
     /// Reads and decodes sample `index` (`index < len`).
     fn load(&self, index: usize) -> Result<Sample, DataError>;
 
+    /// True when samples have a teacher's image of their own ([`Sample::teacher`]); the same for all samples.
+    fn has_teacher_view(&self) -> bool {
+        false
+    }
+
     /// True when samples already lie decoded in memory, so that a cache would only double them.
     fn in_memory(&self) -> bool {
         false

@@ -106,6 +106,10 @@ impl Image {
         &self.samples
     }
 
+    pub(crate) fn samples_mut(&mut self) -> &mut Samples {
+        &mut self.samples
+    }
+
     /// Bytes held by the samples.
     pub fn bytes(&self) -> usize {
         self.samples.len() * self.samples.bits() / 8

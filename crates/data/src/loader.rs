@@ -1,6 +1,17 @@
-//! The loader.
+//! Batches of a data set, decoded in parallel and prepared ahead.
+//!
+//! The order of an epoch is `Stream::new(seed).with("order").at(epoch).permutation(n)` and batch `k` holds the samples
+//! at places `k B .. (k + 1) B` of it. Every sample's augmentation is drawn from
+//! `Stream::new(seed).with("augment").at(epoch).at(index)`. So the contents depend on neither the number of workers
+//! nor on where in the epoch reading starts, and a resumed run goes on with exactly the batches that were missing.
+
 use crate::{DataError, Dataset, Pipeline};
-use std::sync::Arc;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use subband_seed::Stream;
 
 /// A batch of one network's input.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,7 +22,7 @@ pub struct View {
     pub shape: [usize; 4],
 }
 
-/// One step's samples.
+/// One step's samples; never empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// The step of the epoch it belongs to, from 0.
@@ -35,18 +46,19 @@ pub struct LoaderConfig {
     pub shuffle: bool,
     /// Leave out the last batch when it is not full.
     pub drop_last: bool,
-    /// Decoding threads; 0: one for each core.
+    /// Decoding threads; 0: one for each core. The batches do not depend on it.
     pub workers: usize,
     /// Batches prepared ahead, from 1.
     pub prefetch: usize,
-    /// Drop images that cannot be decoded instead of stopping.
+    /// Drop images that cannot be decoded instead of stopping. Their batch becomes smaller; a batch with no image
+    /// left is passed over (its step number with it).
     pub skip_corrupt: bool,
     /// The run's seed.
     pub seed: u64,
 }
 
 /// An image that was passed over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Skipped {
     /// Index in the loader's data set.
     pub index: usize,
@@ -54,40 +66,209 @@ pub struct Skipped {
     pub error: String,
 }
 
-/// Reads a data set in batches.
-pub struct Loader {}
+/// What the epochs of one loader share.
+struct Source {
+    dataset: Arc<dyn Dataset>,
+    pipeline: Pipeline,
+    config: LoaderConfig,
+    paired: bool,
+    pool: rayon::ThreadPool,
+    skipped: Mutex<BTreeMap<usize, String>>,
+}
 
-/// One pass: an iterator of batches.
-pub struct Epoch {}
+/// Reads a data set in batches, epoch by epoch.
+pub struct Loader {
+    source: Arc<Source>,
+}
 
 impl Loader {
-    /// A loader.
+    /// A loader with its own decoding threads. An error when the batch size is 0, the data set is empty, or the
+    /// threads cannot be started.
     pub fn new(dataset: Arc<dyn Dataset>, pipeline: Pipeline, config: LoaderConfig) -> Result<Self, DataError> {
-        let _ = (dataset, pipeline, config);
-        todo!()
+        if config.batch_size == 0 {
+            return Err(DataError::Loader("the batch size must be at least 1".into()));
+        }
+        if dataset.is_empty() {
+            return Err(DataError::Loader("the data set holds no images".into()));
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(config.workers)
+            .thread_name(|i| format!("decode-{i}"))
+            .build()
+            .map_err(|e| DataError::Loader(e.to_string()))?;
+        let paired = dataset.has_teacher_view() || pipeline.views_differ();
+        let skipped = Mutex::new(BTreeMap::new());
+        Ok(Self { source: Arc::new(Source { dataset, pipeline, config, paired, pool, skipped }) })
     }
-    /// Number of samples of an epoch.
+
+    /// Samples of the data set.
     pub fn samples(&self) -> usize {
-        todo!()
+        self.source.dataset.len()
     }
+
     /// Steps of an epoch.
     pub fn steps(&self) -> usize {
-        todo!()
+        let (n, batch) = (self.samples(), self.source.config.batch_size);
+        if self.source.config.drop_last { n / batch } else { n.div_ceil(batch) }
     }
-    /// The batches of `epoch` from `start_step` on (0: all).
+
+    /// The data set it reads; [`Batch::indices`] are indices into it.
+    pub fn dataset(&self) -> &Arc<dyn Dataset> {
+        &self.source.dataset
+    }
+
+    /// The batches of `epoch` from `start_step` on (0: all), prepared by a background thread from now on.
     pub fn epoch(&self, epoch: usize, start_step: usize) -> Epoch {
-        let _ = (epoch, start_step);
-        todo!()
+        let (sender, receiver) = sync_channel(self.source.config.prefetch.max(1));
+        let (source, steps) = (Arc::clone(&self.source), self.steps());
+        let work = move || source.fill(epoch, start_step..steps, &sender);
+        match std::thread::Builder::new().name("loader".into()).spawn(work) {
+            Ok(thread) => Epoch { receiver: Some(receiver), thread: Some(thread), failure: None },
+            Err(e) => Epoch { receiver: None, thread: None, failure: Some(DataError::Loader(e.to_string())) },
+        }
     }
-    /// Skipped so far.
+
+    /// The images passed over so far, each once, by index. Empty unless `skip_corrupt` is set.
     pub fn skipped(&self) -> Vec<Skipped> {
-        todo!()
+        let skipped = self.source.skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        skipped.iter().map(|(&index, error)| Skipped { index, error: error.clone() }).collect()
     }
+}
+
+/// One pass over the data: an iterator of batches. It ends after an error. Dropping it stops the preparation.
+pub struct Epoch {
+    receiver: Option<Receiver<Message>>,
+    thread: Option<JoinHandle<()>>,
+    failure: Option<DataError>,
+}
+
+/// What the background thread sends. Without `Done` a closed channel means that the thread died.
+enum Message {
+    Batch(Box<Batch>),
+    Failed(DataError),
+    Done,
 }
 
 impl Iterator for Epoch {
     type Item = Result<Batch, DataError>;
+
     fn next(&mut self) -> Option<Self::Item> {
-        todo!()
+        if let Some(failure) = self.failure.take() {
+            return Some(Err(failure));
+        }
+        let message = self.receiver.as_ref()?.recv();
+        if let Ok(Message::Batch(batch)) = message {
+            return Some(Ok(*batch));
+        }
+        self.receiver = None;
+        match message {
+            Ok(Message::Failed(error)) => Some(Err(error)),
+            Err(_) => Some(Err(DataError::Loader("a decoding thread ended unexpectedly".into()))),
+            Ok(_) => None,
+        }
     }
 }
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        // Closing the channel first makes the thread's next send fail, so that it ends.
+        self.receiver = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was already reported by the missing `Done`.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Source {
+    /// The samples of an epoch in order.
+    fn order(&self, epoch: usize) -> Vec<usize> {
+        let n = self.dataset.len();
+        if self.config.shuffle {
+            Stream::new(self.config.seed).with("order").at(epoch as u64).permutation(n)
+        } else {
+            (0..n).collect()
+        }
+    }
+
+    /// Prepares and sends the batches of `steps`, until the receiver is gone.
+    fn fill(&self, epoch: usize, steps: std::ops::Range<usize>, sender: &SyncSender<Message>) {
+        let order = self.order(epoch);
+        for step in steps {
+            let from = step * self.config.batch_size;
+            let to = (from + self.config.batch_size).min(order.len());
+            let message = match self.pool.install(|| self.batch(epoch, step, &order[from..to])) {
+                Ok(batch) if batch.labels.is_empty() => continue,
+                Ok(batch) => Message::Batch(Box::new(batch)),
+                Err(error) => Message::Failed(error),
+            };
+            let last = matches!(message, Message::Failed(_));
+            if sender.send(message).is_err() || last {
+                return;
+            }
+        }
+        // The receiver may be gone already, which is fine.
+        let _ = sender.send(Message::Done);
+    }
+
+    /// Decodes the samples `indices` in parallel, each into its own place.
+    fn batch(&self, epoch: usize, step: usize, indices: &[usize]) -> Result<Batch, DataError> {
+        let (each, teacher_each) = (self.pipeline.student.values(), self.pipeline.teacher.values());
+        let mut student = vec![0.0; indices.len() * each];
+        let mut teacher = vec![0.0; if self.paired { indices.len() * teacher_each } else { 0 }];
+        let results: Vec<Result<(), DataError>> = if self.paired {
+            let places = student.par_chunks_mut(each).zip(teacher.par_chunks_mut(teacher_each)).zip(indices);
+            places.map(|((s, t), &index)| self.sample(epoch, index, s, Some(t))).collect()
+        } else {
+            let places = student.par_chunks_mut(each).zip(indices);
+            places.map(|(s, &index)| self.sample(epoch, index, s, None)).collect()
+        };
+        let kept = self.keep(indices, results)?;
+        let indices: Vec<usize> = kept.iter().map(|&place| indices[place]).collect();
+        let view = |mut data: Vec<f32>, each: usize, [c, h, w]: [usize; 3]| {
+            for (to, &from) in kept.iter().enumerate() {
+                data.copy_within(from * each..(from + 1) * each, to * each);
+            }
+            data.truncate(kept.len() * each);
+            View { data, shape: [kept.len(), c, h, w] }
+        };
+        Ok(Batch {
+            step,
+            student: view(student, each, self.pipeline.student_shape()),
+            teacher: self.paired.then(|| view(teacher, teacher_each, self.pipeline.teacher_shape())),
+            labels: indices.iter().map(|&i| self.dataset.label(i)).collect(),
+            indices,
+        })
+    }
+
+    fn sample(
+        &self,
+        epoch: usize,
+        index: usize,
+        student: &mut [f32],
+        teacher: Option<&mut [f32]>,
+    ) -> Result<(), DataError> {
+        let draws = Stream::new(self.config.seed).with("augment").at(epoch as u64).at(index as u64);
+        let sample = self.dataset.load(index)?;
+        self.pipeline.write(&self.dataset.describe(index), &sample, draws, student, teacher)
+    }
+
+    /// The places that hold a sample; the first error in the epoch's order unless it may be passed over.
+    fn keep(&self, indices: &[usize], results: Vec<Result<(), DataError>>) -> Result<Vec<usize>, DataError> {
+        let mut kept = Vec::with_capacity(indices.len());
+        for (place, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(()) => kept.push(place),
+                Err(error) if self.config.skip_corrupt && error.is_corrupt_sample() => {
+                    let mut skipped = self.skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    skipped.entry(indices[place]).or_insert_with(|| error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(kept)
+    }
+}
+
+#[cfg(test)]
+mod tests;

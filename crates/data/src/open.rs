@@ -1,0 +1,259 @@
+//! Opening what a [`DataConfig`] describes: splits, limits, cache and pipelines.
+
+use crate::cache::Cached;
+use crate::config::{DataConfig, DatasetKind, Filter, ViewConfig};
+use crate::geometry::GeometryPlan;
+use crate::normalize::Normalize;
+use crate::pipeline::{Pipeline, ViewPlan};
+use crate::subset::{Subset, balanced, stratified};
+use crate::{DataError, Dataset, Digits, Folder, Loader, LoaderConfig, Progress, cifar};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use subband_seed::Stream;
+
+/// An opened data set.
+#[derive(Clone)]
+pub struct Splits {
+    /// The training images.
+    pub train: Arc<dyn Dataset>,
+    /// The images that choose the best epoch; `None` when there are none.
+    pub validation: Option<Arc<dyn Dataset>>,
+    /// The images that are only tested on.
+    pub test: Arc<dyn Dataset>,
+    /// Class names.
+    pub classes: Vec<String>,
+    /// Channels of the student's input.
+    pub channels: usize,
+    /// Height and width of the student's input.
+    pub size: [usize; 2],
+    /// From image to training input.
+    pub train_pipeline: Pipeline,
+    /// From image to evaluation input: no augmentation.
+    pub eval_pipeline: Pipeline,
+    loading: Loading,
+}
+
+/// One split, opened for evaluation.
+#[derive(Clone)]
+pub struct EvalSplit {
+    /// The images.
+    pub dataset: Arc<dyn Dataset>,
+    /// Class names.
+    pub classes: Vec<String>,
+    /// Channels of the student's input.
+    pub channels: usize,
+    /// Height and width of the student's input.
+    pub size: [usize; 2],
+    /// From image to input.
+    pub pipeline: Pipeline,
+    loading: Loading,
+}
+
+/// The part of the configuration that loaders need.
+#[derive(Debug, Clone, Copy)]
+struct Loading {
+    seed: u64,
+    workers: usize,
+    skip_corrupt: bool,
+}
+
+impl Loading {
+    fn config(self, batch_size: usize, shuffle: bool, drop_last: bool) -> LoaderConfig {
+        let Self { seed, workers, skip_corrupt } = self;
+        LoaderConfig { batch_size, shuffle, drop_last, workers, prefetch: 4, skip_corrupt, seed }
+    }
+}
+
+impl Splits {
+    /// The training loader: shuffled and augmented, each a function of seed and epoch.
+    pub fn train_loader(&self, batch_size: usize, drop_last: bool) -> Result<Loader, DataError> {
+        let config = self.loading.config(batch_size, true, drop_last);
+        Loader::new(Arc::clone(&self.train), self.train_pipeline.clone(), config)
+    }
+
+    /// A loader for evaluation: the data set's order, no augmentation, all samples.
+    pub fn eval_loader(&self, dataset: &Arc<dyn Dataset>, batch_size: usize) -> Result<Loader, DataError> {
+        Loader::new(Arc::clone(dataset), self.eval_pipeline.clone(), self.loading.config(batch_size, false, false))
+    }
+}
+
+impl EvalSplit {
+    /// A loader in the data set's order over all samples.
+    pub fn loader(&self, batch_size: usize) -> Result<Loader, DataError> {
+        Loader::new(Arc::clone(&self.dataset), self.pipeline.clone(), self.loading.config(batch_size, false, false))
+    }
+}
+
+/// Data sets as they lie on disk: training, the validation folder if there is one of its own, test.
+type Raw = (Arc<dyn Dataset>, Option<Arc<dyn Dataset>>, Arc<dyn Dataset>);
+
+impl DataConfig {
+    /// Opens the data set without telling about a download. See [`Self::open_with`].
+    pub fn open(&self, seed: u64) -> Result<Splits, DataError> {
+        self.open_with(seed, &mut |_| {})
+    }
+
+    /// Opens the data set; `progress` is told about a download.
+    ///
+    /// `seed` chooses `train_limit`, `validation` and `test_limit`, in this order: the limit is taken from the
+    /// training split, the validation share from what the limit left. Folders: the test images are those of `test/`,
+    /// or of `val/` when there is no `test/`; with both and no `validation` share, `val/` is the validation split.
+    pub fn open_with(&self, seed: u64, progress: &mut dyn FnMut(Progress)) -> Result<Splits, DataError> {
+        self.check()?;
+        let (mut train, mut validation, mut test) = self.open_raw(progress)?;
+        let stream = Stream::new(seed).with("subset");
+        if let Some(limit) = self.train_limit {
+            let chosen = balanced(train.as_ref(), limit, stream.with("train limit"));
+            train = Arc::new(Subset::new(train, chosen)?);
+        }
+        if let Some(share) = self.validation.filter(|s| *s > 0.0) {
+            let (rest, part) = stratified(train.as_ref(), share, stream.with("validation"));
+            if part.is_empty() {
+                return Err(DataError::config("validation", "no class has two training images to share out"));
+            }
+            validation = Some(Arc::new(Subset::new(Arc::clone(&train), part)?));
+            train = Arc::new(Subset::new(train, rest)?);
+        }
+        if let Some(limit) = self.test_limit {
+            let chosen = balanced(test.as_ref(), limit, stream.with("test limit"));
+            test = Arc::new(Subset::new(test, chosen)?);
+        }
+        let budget = Arc::new(AtomicUsize::new(self.cache_mb << 20));
+        let cached = |data| self.cached(data, &budget);
+        let (train, validation, test) = (cached(train), validation.map(cached), cached(test));
+        let (train_pipeline, eval_pipeline) = self.pipelines(train.as_ref())?;
+        let [channels, height, width] = train_pipeline.student_shape();
+        Ok(Splits {
+            classes: train.classes().to_vec(),
+            train,
+            validation,
+            test,
+            channels,
+            size: [height, width],
+            train_pipeline,
+            eval_pipeline,
+            loading: self.loading(seed),
+        })
+    }
+
+    /// Opens one split for evaluation: a folder's name, or `train` or `test` (`val` means `test`) of the other data
+    /// sets. `test_limit` is kept, the other limits are not. A folder's classes are those of `train/` if it exists.
+    pub fn open_split(&self, split: &str, seed: u64) -> Result<EvalSplit, DataError> {
+        self.check()?;
+        let mut dataset: Arc<dyn Dataset> = match (self.dataset, &self.path) {
+            (DatasetKind::Folder, Some(root)) => {
+                let classes =
+                    if root.join("train").is_dir() { Some(Folder::class_names(root, "train")?) } else { None };
+                Arc::new(Folder::open(root, split, classes.as_deref())?)
+            }
+            _ => {
+                let (train, _, test) = self.open_raw(&mut |_| {})?;
+                match split {
+                    "train" => train,
+                    "test" | "val" => test,
+                    _ => return Err(DataError::config("split", format!("\"{split}\" is neither train nor test"))),
+                }
+            }
+        };
+        if let Some(limit) = self.test_limit {
+            let chosen = balanced(dataset.as_ref(), limit, Stream::new(seed).with("subset").with("test limit"));
+            dataset = Arc::new(Subset::new(dataset, chosen)?);
+        }
+        let (_, pipeline) = self.pipelines(dataset.as_ref())?;
+        let [channels, height, width] = pipeline.student_shape();
+        let classes = dataset.classes().to_vec();
+        Ok(EvalSplit { dataset, classes, channels, size: [height, width], pipeline, loading: self.loading(seed) })
+    }
+
+    fn open_raw(&self, progress: &mut dyn FnMut(Progress)) -> Result<Raw, DataError> {
+        match self.dataset {
+            DatasetKind::Digits => {
+                let (train, test) = Digits::open()?;
+                Ok((Arc::new(train), None, Arc::new(test)))
+            }
+            DatasetKind::Cifar10 | DatasetKind::Cifar100 => {
+                let kind = if self.dataset == DatasetKind::Cifar10 { cifar::Kind::Ten } else { cifar::Kind::Hundred };
+                let (train, test) = cifar::open(kind, self.path.as_deref(), self.download, progress)?;
+                Ok((Arc::new(train), None, Arc::new(test)))
+            }
+            DatasetKind::Folder => self.open_folder(self.path.as_deref().unwrap_or(Path::new("."))),
+        }
+    }
+
+    fn open_folder(&self, root: &Path) -> Result<Raw, DataError> {
+        let train = Folder::open(root, "train", None)?;
+        let open = |split: &str| -> Result<Arc<dyn Dataset>, DataError> {
+            Ok(Arc::new(Folder::open(root, split, Some(train.classes()))?))
+        };
+        let (has_val, has_test) = (root.join("val").is_dir(), root.join("test").is_dir());
+        let own_validation = has_val && has_test && self.validation.is_none();
+        let validation = if own_validation { Some(open("val")?) } else { None };
+        // With neither folder the error says that val/ is expected.
+        let test = open(if has_test { "test" } else { "val" })?;
+        Ok((Arc::new(train), validation, test))
+    }
+
+    fn cached(&self, dataset: Arc<dyn Dataset>, budget: &Arc<AtomicUsize>) -> Arc<dyn Dataset> {
+        if dataset.in_memory() || self.cache_mb == 0 {
+            return dataset;
+        }
+        Arc::new(Cached::new(dataset, Arc::clone(budget)))
+    }
+
+    fn loading(&self, seed: u64) -> Loading {
+        Loading { seed, workers: self.workers, skip_corrupt: self.skip_corrupt }
+    }
+
+    /// The training and the evaluation pipeline for images like those of `dataset`.
+    fn pipelines(&self, dataset: &dyn Dataset) -> Result<(Pipeline, Pipeline), DataError> {
+        let size = match &self.resize {
+            Some(resize) => [resize.size; 2],
+            None => self.common_size(dataset)?,
+        };
+        let eval = Pipeline {
+            geometry: GeometryPlan { size, resize: self.resize.clone(), padding: self.crop_padding, flip: self.flip },
+            filter: self.resize.as_ref().map_or(Filter::Bilinear, |r| r.filter),
+            student: self.view(self.student.as_ref(), size)?,
+            teacher: self.view(self.teacher.as_ref(), size)?,
+            own_colours: [&self.student, &self.teacher]
+                .iter()
+                .any(|v| v.as_ref().is_some_and(|v| v.photometric.is_some())),
+            augment: false,
+        };
+        Ok((Pipeline { augment: true, ..eval.clone() }, eval))
+    }
+
+    fn view(&self, own: Option<&ViewConfig>, size: [usize; 2]) -> Result<ViewPlan, DataError> {
+        let default_channels = if self.dataset == DatasetKind::Digits { 1 } else { 3 };
+        let channels = own.and_then(|v| v.channels).or(self.channels).unwrap_or(default_channels);
+        let default_name = match self.dataset {
+            DatasetKind::Digits => "digits",
+            DatasetKind::Cifar10 if channels == 3 => "cifar10",
+            DatasetKind::Cifar100 if channels == 3 => "cifar100",
+            DatasetKind::Folder if channels == 3 => "imagenet",
+            _ => "half",
+        };
+        let named = own.and_then(|v| v.normalize.as_ref()).or(self.normalize.as_ref()).cloned();
+        let normalization = named.unwrap_or_else(|| Normalize::named(default_name)).resolve(channels)?;
+        let photometric = own.and_then(|v| v.photometric).or(self.photometric);
+        let size = match own.and_then(|v| v.size) {
+            Some(side) if (1..=8192).contains(&side) => [side; 2],
+            Some(_) => return Err(DataError::config("size", "must lie in 1..=8192")),
+            None => size,
+        };
+        Ok(ViewPlan { channels, size, photometric, normalization })
+    }
+
+    /// Height and width of the first image that can be read.
+    fn common_size(&self, dataset: &dyn Dataset) -> Result<[usize; 2], DataError> {
+        let mut index = 0;
+        loop {
+            match dataset.load(index) {
+                Ok(sample) => return Ok([sample.student.height(), sample.student.width()]),
+                Err(e) if self.skip_corrupt && e.is_corrupt_sample() && index + 1 < dataset.len() => index += 1,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
