@@ -1,0 +1,208 @@
+//! The command line.
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::guide;
+
+/// Frequency-domain knowledge distillation for vision networks, in pure Rust.
+#[derive(Debug, Parser)]
+#[command(name = "subband", version, after_help = guide::ROOT, max_term_width = 110)]
+pub struct Cli {
+    /// What to do; nothing shows a short guide.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a recipe: the teacher, the student alone, the student with each method; table and report at the end
+    #[command(after_help = guide::DISTILL)]
+    Distill(RunArgs),
+    /// Train the recipe's student on labels alone (to make a teacher, or a baseline)
+    #[command(after_help = guide::TRAIN)]
+    Train(RunArgs),
+    /// Show what a recipe would do: shapes at each tap, adapters, memory, multiply-adds, time
+    #[command(after_help = guide::PLAN)]
+    Plan(PlanArgs),
+    /// Count how many images a network with given weights classifies correctly
+    #[command(after_help = guide::EVAL)]
+    Eval(EvalArgs),
+    /// List a network's taps with shapes and strides
+    #[command(after_help = guide::TAPS)]
+    Taps(TapsArgs),
+    /// Look into a data set, or download one
+    #[command(after_help = guide::DATA)]
+    Data(DataArgs),
+    /// List the distillation methods
+    Methods(ListArgs),
+    /// List the networks
+    Networks(ListArgs),
+    /// Write report.html of a run folder anew
+    #[command(after_help = guide::REPORT)]
+    Report(ReportArgs),
+}
+
+/// A recipe and changes to it.
+#[derive(Debug, Args)]
+pub struct RecipeArgs {
+    /// Recipe file (TOML)
+    pub recipe: PathBuf,
+    /// Change a value of the recipe, for example train.epochs=2 or arm.KD.term.kd.temperature=2; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Where to compute.
+#[derive(Debug, Args)]
+pub struct ComputeArgs {
+    /// flex (CPU), or cuda, rocm, wgpu, vulkan, metal if compiled in; a number chooses one of several: cuda:1
+    #[arg(long, default_value = "flex")]
+    pub device: String,
+    /// CPU threads; 0: all cores. Results do not depend on it
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
+}
+
+/// Arguments of `distill` and `train`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Run folder; default runs/<recipe name>
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Continue the run in that folder; finished arms are not run again
+    #[arg(long)]
+    pub resume: bool,
+    /// Only print the result
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Do not measure training steps for the time estimate
+    #[arg(long)]
+    pub no_time: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Network name, see `subband networks`
+    #[arg(long)]
+    pub network: String,
+    /// Weight file: safetensors, .pt, .pth or .th
+    #[arg(long, value_name = "FILE")]
+    pub weights: PathBuf,
+    /// Folder of <split>/<class>/<image>, or digits, cifar10, cifar100
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Which split: the folder's name, or train or test
+    #[arg(long, default_value = "val")]
+    pub split: String,
+    /// imagenet, cifar10, cifar100, digits, half, none, or MEAN/STD with commas: 0.5,0.5,0.5/0.2,0.2,0.2.
+    /// Default: imagenet for colour folders, the data set's own otherwise
+    #[arg(long)]
+    pub normalize: Option<String>,
+    /// Channels given to the network: 1, 3 or 4; default 3, digits 1
+    #[arg(long)]
+    pub channels: Option<usize>,
+    /// Classes of the network, if it has more than the data set
+    #[arg(long)]
+    pub classes: Option<usize>,
+    /// Bring all images to squares of this side
+    #[arg(long)]
+    pub resize: Option<usize>,
+    /// Images of one forward pass
+    #[arg(long, default_value_t = 128)]
+    pub batch: usize,
+    /// Only this many images, the same number of each class
+    #[arg(long)]
+    pub limit: Option<usize>,
+    /// Pass over images that cannot be decoded
+    #[arg(long)]
+    pub skip_corrupt: bool,
+    /// Print one JSON object: correct, correct5, total, top1 and top5 in percent, loss
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// Arguments of `taps`.
+#[derive(Debug, Args)]
+pub struct TapsArgs {
+    /// Network name, see `subband networks`
+    pub network: String,
+    /// Channels, height and width of the input; default 3x32x32, for ImageNet networks 3x224x224
+    #[arg(long, value_name = "CxHxW")]
+    pub input: Option<String>,
+    /// Classes
+    #[arg(long, default_value_t = 10)]
+    pub classes: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `data`.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// What to do with the data set.
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+/// The commands of `data`.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Classes, images, sizes and damaged files of a data set
+    Inspect {
+        /// Folder, or digits, cifar10, cifar100
+        data: PathBuf,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Download a data set with its checksum
+    Download {
+        /// cifar10 or cifar100
+        name: String,
+        /// Where to; default the cache folder
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
+}
+
+/// Arguments of the lists.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Run folder
+    pub run: PathBuf,
+}

@@ -1,0 +1,109 @@
+//! `subband distill` and `subband train`.
+use std::path::PathBuf;
+
+use subband_train::evidence::report::write_report;
+use subband_train::{Recipe, RunOptions, RunSummary, Table, duration};
+
+use super::print;
+use crate::args::RunArgs;
+use crate::console::Console;
+use crate::device;
+use crate::failure::Failure;
+
+/// Runs all arms of a recipe.
+pub fn distill(args: &RunArgs) -> Result<(), Failure> {
+    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    if recipe.arms().iter().all(|arm| arm.terms.is_empty()) {
+        return Err(Failure::usage(
+            format!("the recipe {} has no distillation term", args.recipe.recipe.display()),
+            "add [[arm]] with [[arm.term]] and method = \"...\" (see `subband methods`), or use `subband train`",
+        ));
+    }
+    go(args, recipe, "")
+}
+
+/// Trains the recipe's student on labels alone.
+pub fn train(args: &RunArgs) -> Result<(), Failure> {
+    let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    recipe.teacher = None;
+    recipe.arms.clear();
+    go(args, recipe, "-student")
+}
+
+fn go(args: &RunArgs, recipe: Recipe, suffix: &str) -> Result<(), Failure> {
+    let device = device::open(&args.compute)?;
+    let out_dir = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(format!("{}{suffix}", folder_name(&recipe.name))));
+    let mut console = Console::new(args.quiet);
+    let options = RunOptions { out_dir: out_dir.clone(), resume: args.resume, device, progress: &mut console };
+    let outcome = subband_train::run(&recipe, options);
+    console.finish();
+    let summary = match outcome {
+        Ok(summary) => summary,
+        Err(error) => {
+            // What was done so far deserves its report; the run's own error is the one to show.
+            if !error.is_usage() {
+                let _ = write_report(&out_dir);
+            }
+            return Err(error.into());
+        }
+    };
+    let report = write_report(&summary.folder)?;
+    print(&format!("{}\nReport: {}\n", table(&summary), report.display()))
+}
+
+/// A recipe's name as a folder name: path separators would lead elsewhere.
+fn folder_name(name: &str) -> String {
+    let safe: String = name.chars().map(|c| if c.is_alphanumeric() || "-_. ".contains(c) { c } else { '-' }).collect();
+    match safe.trim_matches(['.', ' ']) {
+        "" => "run".into(),
+        name => name.into(),
+    }
+}
+
+/// The result table.
+fn table(summary: &RunSummary) -> Table {
+    let header =
+        ["arm", "network", "parameters", "MACs", "top-1 best", "top-1 last", "top-5", "to alone", "time", "adapters"];
+    let title = format!(
+        "{}: accuracy on {} test images in per cent; the best epoch is chosen by validation",
+        summary.name, summary.test_images
+    );
+    let mut table = Table::new(title, &header);
+    let alone = summary.arms.iter().find(|arm| arm.terms.iter().all(|term| term == "task"));
+    let alone_top1 = alone.map(|arm| arm.best.test_top1);
+    let difference = |top1: f64| alone_top1.map_or("-".into(), |alone| format!("{:+.2}", top1 - alone));
+    if let Some(teacher) = &summary.teacher {
+        table.row([
+            "teacher".to_string(),
+            teacher.network.clone(),
+            teacher.params.to_string(),
+            millions(teacher.macs),
+            format!("{:.2}", teacher.test.top1),
+            "-".into(),
+            format!("{:.2}", teacher.test.top5),
+            difference(teacher.test.top1),
+            if teacher.epochs > 0 { duration(teacher.seconds) } else { "-".into() },
+            "-".into(),
+        ]);
+    }
+    for arm in &summary.arms {
+        let is_alone = alone.is_some_and(|alone| alone.slug == arm.slug);
+        table.row([
+            arm.name.clone(),
+            arm.network.clone(),
+            arm.params.to_string(),
+            millions(arm.macs),
+            format!("{:.2}", arm.best.test_top1),
+            format!("{:.2}", arm.last.test_top1),
+            format!("{:.2}", arm.best.test_top5),
+            if is_alone { "-".into() } else { difference(arm.best.test_top1) },
+            duration(arm.seconds),
+            arm.aux_params.to_string(),
+        ]);
+    }
+    table
+}
+
+fn millions(macs: u64) -> String {
+    format!("{:.2} M", macs as f64 / 1e6)
+}

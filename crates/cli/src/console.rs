@@ -1,0 +1,138 @@
+//! Progress on standard error: a bar with images per second and time left on a terminal, a line per epoch elsewhere.
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use subband_train::{ArmResult, EpochRecord, Event, Progress, duration};
+
+/// Shows the events of a run.
+pub struct Console {
+    quiet: bool,
+    bar: Option<ProgressBar>,
+    arms: usize,
+    arm: String,
+    epochs: usize,
+    images_per_epoch: usize,
+    images: u64,
+    clock: Instant,
+}
+
+impl Console {
+    /// A console; a quiet one shows nothing.
+    pub fn new(quiet: bool) -> Self {
+        Self {
+            quiet,
+            bar: None,
+            arms: 0,
+            arm: String::new(),
+            epochs: 0,
+            images_per_epoch: 0,
+            images: 0,
+            clock: Instant::now(),
+        }
+    }
+
+    /// Takes the bar away, so that what is printed next stands alone.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// A line above the bar, or on standard error.
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    fn start(&mut self, index: usize, per_epoch: usize, done: u64) {
+        self.finish();
+        let place = if self.arms > 1 { format!(" ({} of {})", index + 1, self.arms) } else { String::new() };
+        if std::io::stderr().is_terminal() {
+            let total = (self.epochs * per_epoch) as u64;
+            let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent:>3} %  {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
+            bar.set_style(style.progress_chars("━╸ "));
+            bar.set_prefix(format!("{}{place}", self.arm));
+            bar.set_position(done);
+            bar.enable_steady_tick(Duration::from_millis(250));
+            self.bar = Some(bar);
+        } else {
+            eprintln!("{}{place}: {} epochs of {per_epoch} images", self.arm, self.epochs);
+        }
+        (self.images, self.clock) = (0, Instant::now());
+    }
+
+    fn step(&mut self, epoch: usize, images: usize, loss: f64) {
+        self.images += images as u64;
+        let Some(bar) = &self.bar else { return };
+        bar.inc(images as u64);
+        let rate = self.images as f64 / self.clock.elapsed().as_secs_f64().max(1e-3);
+        let left = bar.length().unwrap_or(0).saturating_sub(bar.position()) as f64 / rate.max(1e-9);
+        bar.set_message(format!(
+            "epoch {epoch}/{}  loss {loss:.3}  {rate:.0} images/s  {} left",
+            self.epochs,
+            duration(left)
+        ));
+    }
+
+    fn epoch(&mut self, record: &EpochRecord, best: bool) {
+        let loss = record.train.get("loss").map_or(String::new(), |loss| format!("  loss {loss:.4}"));
+        let val = record.val.map_or(String::new(), |val| {
+            format!("  validation top-1 {:.2} %{}", val.top1, if best { " (best)" } else { "" })
+        });
+        self.line(&format!(
+            "  {}  epoch {}/{}{loss}{val}  {:.0} images/s  {}",
+            self.arm,
+            record.epoch,
+            self.epochs,
+            record.images_per_second,
+            duration(record.seconds)
+        ));
+    }
+
+    fn ended(&mut self, result: &ArmResult) {
+        self.finish();
+        eprintln!(
+            "  {}  test top-1 {:.2} % (epoch {}), {:.2} % (last epoch), {}",
+            result.name,
+            result.best.test_top1,
+            result.best.epoch,
+            result.last.test_top1,
+            duration(result.seconds)
+        );
+    }
+}
+
+impl Progress for Console {
+    fn event(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        if self.quiet {
+            return ControlFlow::Continue(());
+        }
+        match event {
+            Event::RunStarted { arms, .. } => self.arms = arms,
+            Event::ArmStarted { name, index, epochs, steps_per_epoch, done_steps, images_per_epoch } => {
+                (self.arm, self.epochs, self.images_per_epoch) = (name.into(), epochs, images_per_epoch);
+                let done = done_steps as f64 / steps_per_epoch.max(1) as f64 * images_per_epoch as f64;
+                self.start(index, images_per_epoch, done as u64);
+                if done_steps > 0 {
+                    self.line(&format!("  {name}  continues after step {done_steps}"));
+                }
+            }
+            Event::ArmSkipped { name, .. } => self.line(&format!("  {name}  was finished before")),
+            Event::Step { epoch, images, loss, .. } => self.step(epoch, images, loss),
+            Event::Evaluating { split, done, total } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_message(format!("{split} images {done}/{total}"));
+                }
+            }
+            Event::EpochEnded { record, best } => self.epoch(record, best),
+            Event::ArmEnded { result } => self.ended(result),
+        }
+        ControlFlow::Continue(())
+    }
+}

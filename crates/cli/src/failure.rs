@@ -1,0 +1,145 @@
+//! Errors as the user sees them: one line that says what is wrong, one that says what to do, and an exit code.
+use std::fmt;
+
+use subband_data::DataError;
+use subband_distill::DistillError;
+use subband_models::ModelError;
+use subband_train::TrainError;
+use subband_train::evidence::report::ReportError;
+
+/// The command, the recipe or a file it names is wrong.
+const USAGE: u8 = 2;
+/// Something failed while running.
+const FAILED: u8 = 1;
+
+/// What ends the program.
+#[derive(Debug)]
+pub struct Failure {
+    message: String,
+    help: String,
+    /// Exit code.
+    pub code: u8,
+}
+
+impl Failure {
+    /// A mistake in the command line or in a file it names.
+    pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: help.into(), code: USAGE }
+    }
+
+    /// A failure while running.
+    pub fn failed(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: help.into(), code: FAILED }
+    }
+
+    /// The same failure with the file it is about in front.
+    pub fn about(self, path: &std::path::Path) -> Self {
+        Self { message: format!("{}: {}", path.display(), self.message), ..self }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "error: {}", self.message)?;
+        if !self.help.is_empty() {
+            writeln!(f, "help: {}", self.help)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        let code = if error.is_usage() { USAGE } else { FAILED };
+        let help = match error {
+            TrainError::Data(error) => return error.into(),
+            TrainError::Model { context, source } => {
+                let inner = Self::from(source);
+                return Self { message: format!("{context}: {}", inner.message), ..inner };
+            }
+            TrainError::Distill { context, source } => {
+                let inner = Self::from(source);
+                return Self { message: format!("{context}: {}", inner.message), ..inner };
+            }
+            TrainError::RecipeRead { .. } => "give the path of a recipe; recipes/quickstart.toml is a first one",
+            TrainError::RecipeSyntax { .. } => "correct the line shown",
+            TrainError::UnknownKey { .. } | TrainError::MissingKey { .. } | TrainError::BadValue { .. } => {
+                "correct the recipe or the --set; `subband plan RECIPE` checks one without training"
+            }
+            TrainError::BadOverride { .. } => "write --set section.key=value, for example --set train.epochs=2",
+            TrainError::Wiring(_) => "`subband taps NETWORK` lists taps, `subband plan RECIPE` checks a recipe",
+            TrainError::Write { .. } => "nothing that was there before is lost",
+            TrainError::Read { .. } => "check that the file exists and may be read",
+            TrainError::FolderInUse { .. } => "--resume continues it, --out DIR starts another; nothing was changed",
+            TrainError::Resume { .. } => "use the recipe and --set values the run was started with, or another --out",
+            TrainError::Checkpoint { .. } => "the other arms of the run are not affected",
+            TrainError::NonFinite { .. } => "lower train.optimizer.lr first; then raise warmup_epochs or set clip_norm",
+            TrainError::DeadTerm { .. } => {
+                "student.frozen must leave the layers that the term reaches free, and its weight must not be zero"
+            }
+            TrainError::Stopped { .. } => "",
+        };
+        Self { message: error.to_string(), help: help.into(), code }
+    }
+}
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        let (help, code) = match &error {
+            ModelError::UnknownNetwork { .. } => ("`subband networks` lists all networks", USAGE),
+            ModelError::UnknownTap { .. } => ("`subband taps NETWORK` lists taps with their shapes", USAGE),
+            ModelError::Corrupt { .. } => ("fetch or save the file again; it was read only", USAGE),
+            ModelError::Io { action, .. } if *action == "read" => ("check the path and that the file may be read", USAGE),
+            ModelError::Io { .. } => ("free some space or choose another folder with --out", FAILED),
+            ModelError::UnknownPrefix { .. } => ("student.frozen takes beginnings of parameter names", USAGE),
+            _ => ("choose the network, the number of classes and the weights so that they belong together", USAGE),
+        };
+        Self { message: error.to_string(), help: help.into(), code }
+    }
+}
+
+impl From<DistillError> for Failure {
+    fn from(error: DistillError) -> Self {
+        let help = "`subband methods` lists methods, `subband taps NETWORK` lists taps";
+        Self { message: error.to_string(), help: help.into(), code: USAGE }
+    }
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        let (help, code) = match &error {
+            DataError::MissingFolder { .. } | DataError::Layout { .. } => {
+                ("an image folder holds train/<class>/* and val/<class>/*; `subband data inspect DIR` looks into one", USAGE)
+            }
+            DataError::Image { .. } => {
+                ("remove or replace the file, or set data.skip_corrupt=true to pass over such files", FAILED)
+            }
+            DataError::Size { .. } => ("for example --set data.resize=32", USAGE),
+            DataError::Config { .. } | DataError::Channels { .. } => ("correct the recipe's [data] table", USAGE),
+            DataError::Download { .. } => ("check the network connection, or put the file there by hand", FAILED),
+            _ => ("`subband data inspect` looks into a data set", FAILED),
+        };
+        Self { message: error.to_string(), help: help.into(), code }
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::Write(error) => error.into(),
+            error @ ReportError::NotARun { .. } => Self::usage(error.to_string(), "run folders lie under runs/ by default"),
+            error => Self::failed(error.to_string(), "the rest of the run folder is not affected"),
+        }
+    }
+}
+
+/// A panic is a bug of this program: say so, and leave with code 101 at once, so that no thread is waited for.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+        let message = info.payload_as_str().unwrap_or("no message").lines().next().unwrap_or_default().to_string();
+        eprintln!("error: this is a bug in subband {}: {message}{place}", env!("CARGO_PKG_VERSION"));
+        eprintln!("help: please report it with the command and the recipe; a run continues from its last checkpoint with --resume");
+        std::process::exit(101);
+    }));
+}

@@ -1,0 +1,88 @@
+//! Texts that teach: the guide shown without arguments and the examples under each `--help`.
+
+/// Printed by `subband` alone.
+pub const SHORT: &str = "\
+Subband distils vision networks in the frequency domain: a large teacher guides a small student.
+
+Start here
+  subband distill recipes/quickstart.toml   teacher, student and two methods on handwritten digits, in minutes
+  subband plan RECIPE                       shapes, adapters, memory and time of a recipe, before any training
+
+Your own images: a folder train/<class>/*.jpg and val/<class>/*.jpg
+  subband data inspect DIR                  what is there, sizes, classes, damaged files
+  cp recipes/quickstart.toml mine.toml      then set dataset = \"folder\" and path = \"DIR\" under [data]
+
+Look around
+  subband networks                          networks by name
+  subband taps NETWORK                      where features can be read, with shapes
+  subband methods                           distillation methods with their sources
+  subband --help                            all commands
+";
+
+/// Under `subband --help`.
+pub const ROOT: &str = "\
+What to do first:
+  subband distill recipes/quickstart.toml          a whole comparison on embedded images, in minutes
+  subband plan recipes/quickstart.toml             what it is going to do, without doing it
+
+A recipe says what to train; --set changes one of its values, several times if needed:
+  subband distill recipes/quickstart.toml --set train.epochs=2 --set arm.KD.task_weight=0.5
+
+Exit codes: 0 done, 1 something failed while running, 2 the command, the recipe or a file it names is wrong.";
+
+/// Under `subband distill --help`.
+pub const DISTILL: &str = "\
+Examples:
+  subband distill recipes/quickstart.toml
+  subband distill mine.toml --set seed=2 --out runs/mine-seed2
+  subband distill mine.toml --resume               goes on after a crash or Ctrl-C, bit for bit
+
+The run folder gets recipe.toml (resolved), run.json, results.json, report.html and arms/<arm>/ with
+metrics.jsonl, the checkpoint, student-best.safetensors and student-last.safetensors (PyTorch names).";
+
+/// Under `subband train --help`.
+pub const TRAIN: &str = "\
+Examples:
+  subband train recipes/quickstart.toml                                       the recipe's student, on labels
+  subband train mine.toml --set student.network=cifar-resnet56 --out runs/teacher
+  subband distill mine.toml --set teacher.weights=runs/teacher/arms/student-alone/student-best.safetensors";
+
+/// Under `subband plan --help`.
+pub const PLAN: &str = "\
+Examples:
+  subband plan recipes/quickstart.toml
+  subband plan mine.toml --no-time --json | jq .arms
+
+The time is estimated from a few measured training steps; --no-time leaves them out.";
+
+/// Under `subband eval --help`.
+pub const EVAL: &str = "\
+Examples:
+  subband eval --network cifar-resnet20a --weights resnet20.safetensors --data DIR --split val --json
+  subband eval --network cifar-resnet8 --weights runs/quickstart/arms/kd/student-best.safetensors --data digits --split test
+
+DIR holds <split>/<class>/<image>; classes are sorted by name (those of train/, if there is one).
+Weights: safetensors, or PyTorch .pt, .pth, .th; code inside a pickle is never run.";
+
+/// Under `subband taps --help`.
+pub const TAPS: &str = "\
+Examples:
+  subband taps cifar-resnet20
+  subband taps resnet50 --input 3x224x224 --classes 1000 --json
+
+A tap is a named place where a method reads features. stageK is the output of stage K, stageK.pre the same
+before its activation; the stride counts input pixels per tap pixel.";
+
+/// Under `subband data --help`.
+pub const DATA: &str = "\
+Examples:
+  subband data inspect ~/images                    a folder train/<class>/*, val/<class>/*
+  subband data inspect digits                      the handwritten digits inside this program
+  subband data download cifar10                    with checksum, into the cache folder";
+
+/// Under `subband report --help`.
+pub const REPORT: &str = "\
+Examples:
+  subband report runs/quickstart
+
+Works while a run is going on, too. The page is self-contained: styles and charts are inside, nothing is fetched.";
