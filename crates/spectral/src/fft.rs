@@ -121,17 +121,6 @@ impl Spectrum {
         not_empty(&self.re)?;
         Ok(self)
     }
-
-    /// `[2, N, C, H, M]`.
-    fn pack(self) -> Tensor<5> {
-        Tensor::stack(vec![self.re, self.im], 0)
-    }
-
-    fn unpack(packed: Tensor<5>) -> Self {
-        let [_, n, c, h, m] = packed.dims();
-        let part = |i: usize| packed.clone().slice([i..i + 1]).reshape([n, c, h, m]);
-        Self { re: part(0), im: part(1) }
-    }
 }
 
 /// An error for maps of height or width 0.
@@ -155,7 +144,8 @@ fn complex(x: Spectrum, inverse: bool, factor: fn(Norm, usize) -> f64, norm: Nor
     let [_, _, h, w] = x.dims();
     let scale = factor(norm, h * w);
     if kernels::has_kernels(&x.re) {
-        return Ok(Spectrum::unpack(kernels::complex(x.pack(), inverse, scale)));
+        let (re, im) = kernels::complex(x.re, x.im, inverse, scale);
+        return Ok(Spectrum { re, im });
     }
     Ok(portable::complex(x, inverse, scale))
 }
@@ -174,7 +164,8 @@ pub fn rfft2(x: Tensor<4>, norm: Norm) -> Result<Spectrum, SpectralError> {
     let [_, _, h, w] = x.dims();
     let factors = Factors { interior: 1.0, scale: norm.forward(h * w) };
     if kernels::has_kernels(&x) {
-        return Ok(Spectrum::unpack(kernels::real_to_half(x, factors)));
+        let (re, im) = kernels::real_to_half(x, factors);
+        return Ok(Spectrum { re, im });
     }
     Ok(portable::real_to_half(x, factors))
 }
@@ -195,7 +186,7 @@ pub fn irfft2(y: Spectrum, [height, width]: [usize; 2], norm: Norm) -> Result<Te
     }
     let factors = Factors { interior: 2.0, scale: norm.inverse(height * width) };
     if kernels::has_kernels(&y.re) {
-        return Ok(kernels::half_to_real(y.pack(), width, factors));
+        return Ok(kernels::half_to_real(y.re, y.im, width, factors));
     }
     Ok(portable::half_to_real(y, width, factors))
 }

@@ -56,25 +56,24 @@ impl<V: Lanes> Groups<V> for RealToHalf<'_, V::Real> {
     }
 }
 
-/// The half spectra of real planes, all real parts before all imaginary parts.
+/// The half spectra of real planes: real parts, imaginary parts.
 ///
 /// `factors` are the weight of the columns that stand for two, and a scale.
-pub(crate) fn real_to_half<T: Real>(size: [usize; 2], planes: &[T], factors: [f64; 2]) -> Vec<T> {
-    struct Op<'a, T>([usize; 2], &'a [T], &'a mut Vec<T>, [f64; 2]);
+pub(crate) fn real_to_half<T: Real>(size: [usize; 2], planes: &[T], factors: [f64; 2]) -> [Vec<T>; 2] {
+    struct Op<'a, T>([usize; 2], &'a [T], [&'a mut [T]; 2], [f64; 2]);
     impl<T: Real> WithLanes<T> for Op<'_, T> {
         fn run<V: Lanes<Real = T>>(self) {
             let Self(size, planes, half, factors) = self;
             let grid = &Grid::real(size);
-            let middle = half.len() / 2;
-            let (re, im) = half.split_at_mut(middle);
-            let work = RealToHalf { grid, order: grid.order(), planes, half: [re, im].map(Shared::new), factors };
+            let work = RealToHalf { grid, order: grid.order(), planes, half: half.map(Shared::new), factors };
             each_group::<V>(grid, planes.len() / grid.area(), &work);
         }
     }
     let count = planes.len() / (size[0] * size[1]);
-    let mut half = zeros(2 * count * size[0] * (size[1] / 2 + 1));
-    T::with_lanes(count, Op(size, planes, &mut half, factors));
-    half
+    let len = count * size[0] * (size[1] / 2 + 1);
+    let (mut re, mut im) = (zeros(len), zeros(len));
+    T::with_lanes(count, Op(size, planes, [&mut re, &mut im], factors));
+    [re, im]
 }
 
 /// Real planes from half spectra.
@@ -100,19 +99,19 @@ impl<V: Lanes> Groups<V> for HalfToReal<'_, V::Real> {
 }
 
 /// Real planes from half spectra: the adjoint of [`real_to_half`] with the same factors.
-pub(crate) fn half_to_real<T: Real>(size: [usize; 2], half: &[T], factors: [f64; 2]) -> Vec<T> {
-    struct Op<'a, T>([usize; 2], &'a [T], &'a mut Vec<T>, [f64; 2]);
+pub(crate) fn half_to_real<T: Real>(size: [usize; 2], half: [&[T]; 2], factors: [f64; 2]) -> Vec<T> {
+    struct Op<'a, T>([usize; 2], [&'a [T]; 2], &'a mut [T], [f64; 2]);
     impl<T: Real> WithLanes<T> for Op<'_, T> {
         fn run<V: Lanes<Real = T>>(self) {
             let Self(size, half, planes, factors) = self;
             let grid = &Grid::real(size);
             let count = planes.len() / grid.area();
-            let half: [&[T]; 2] = half.split_at(half.len() / 2).into();
             let work = HalfToReal { grid, order: grid.order(), half, planes: Shared::new(planes), factors };
             each_group::<V>(grid, count, &work);
         }
     }
-    let count = half.len() / (2 * size[0] * (size[1] / 2 + 1));
+    let count = half[0].len() / (size[0] * (size[1] / 2 + 1));
+    assert_eq!(half[0].len(), half[1].len());
     let mut planes = zeros(count * size[0] * size[1]);
     T::with_lanes(count, Op(size, half, &mut planes, factors));
     planes
@@ -141,23 +140,22 @@ impl<V: Lanes> Groups<V> for Complex<'_, V::Real> {
     }
 }
 
-/// Complex planes (all real parts before all imaginary parts), forward or inverse, times `scale`.
-pub(crate) fn complex<T: Real>(size: [usize; 2], from: &[T], inverse: bool, scale: f64) -> Vec<T> {
-    struct Op<'a, T>([usize; 2], &'a [T], &'a mut Vec<T>, bool, f64);
+/// Complex planes (real parts, imaginary parts), forward or inverse, times `scale`.
+pub(crate) fn complex<T: Real>(size: [usize; 2], from: [&[T]; 2], inverse: bool, scale: f64) -> [Vec<T>; 2] {
+    struct Op<'a, T>([usize; 2], [&'a [T]; 2], [&'a mut [T]; 2], bool, f64);
     impl<T: Real> WithLanes<T> for Op<'_, T> {
         fn run<V: Lanes<Real = T>>(self) {
             let Self(size, from, to, inverse, scale) = self;
             let grid = &Grid::complex(size);
-            let half = from.len() / 2;
-            let (to_re, to_im) = to.split_at_mut(half);
-            let (from, to) = (from.split_at(half).into(), [to_re, to_im].map(Shared::new));
-            let work = Complex { grid, order: grid.order(), from, to, inverse, scale };
-            each_group::<V>(grid, half / grid.area(), &work);
+            let work = Complex { grid, order: grid.order(), from, to: to.map(Shared::new), inverse, scale };
+            each_group::<V>(grid, from[0].len() / grid.area(), &work);
         }
     }
-    let mut to = zeros(from.len());
-    T::with_lanes(from.len() / (2 * size[0] * size[1]), Op(size, from, &mut to, inverse, scale));
-    to
+    let len = from[0].len();
+    assert_eq!(len, from[1].len());
+    let (mut re, mut im) = (zeros(len), zeros(len));
+    T::with_lanes(len / (size[0] * size[1]), Op(size, from, [&mut re, &mut im], inverse, scale));
+    [re, im]
 }
 
 /// Zeros straight from the allocator.

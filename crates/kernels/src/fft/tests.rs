@@ -25,7 +25,16 @@ fn dft2(z: &[[f64; 2]], [h, w]: [usize; 2], inverse: bool) -> Vec<[f64; 2]> {
     (0..h * w).map(|i| sum(&mut (0..h).map(|y| turn(rows[y * w + i % w], y * (i / w), h)))).collect()
 }
 
-/// Half spectra of real planes, packed, by [`dft2`].
+/// [`run::real_to_half`] with the parts one after the other.
+fn real_to_half_joined<T: Real>(size: [usize; 2], x: &[T], factors: [f64; 2]) -> Vec<T> {
+    run::real_to_half(size, x, factors).concat()
+}
+
+fn halves<T>(x: &[T]) -> [&[T]; 2] {
+    x.split_at(x.len() / 2).into()
+}
+
+/// Half spectra of real planes, real parts before imaginary parts, by [`dft2`].
 fn reference(planes: &[f64], [h, w]: [usize; 2]) -> Vec<f64> {
     let m = w / 2 + 1;
     let spectra: Vec<[f64; 2]> = planes
@@ -96,8 +105,8 @@ fn real_transform_of_every_size_to_33() {
         for w in [1, 2, 3, 5, 8, 13, 16, 17, 22, 30, 31, 33, h, 34 - h] {
             let x = noise(18 * h * w, h + 40 * w);
             let expected = reference(&x, [h, w]);
-            close(&run::real_to_half([h, w], &x, [1.0, 1.0]), &expected, 1e-13);
-            close(&wide(&run::real_to_half([h, w], &narrow(&x), [1.0, 1.0])), &expected, 2e-6);
+            close(&real_to_half_joined([h, w], &x, [1.0, 1.0]), &expected, 1e-13);
+            close(&wide(&real_to_half_joined([h, w], &narrow(&x), [1.0, 1.0])), &expected, 2e-6);
         }
     }
 }
@@ -107,9 +116,9 @@ fn long_composite_and_prime_lengths() {
     for [h, w] in [[2, 37], [41, 4], [1, 256], [64, 80], [56, 28], [97, 101], [3, 257], [1, 1009], [128, 6], [1, 961]] {
         let x = noise(3 * h * w, h + w);
         let expected = reference(&x, [h, w]);
-        close(&run::real_to_half([h, w], &x, [1.0, 1.0]), &expected, 1e-12);
-        close(&wide(&run::real_to_half([h, w], &narrow(&x), [1.0, 1.0])), &expected, 3e-6);
-        close(&run::half_to_real([h, w], &expected, [2.0, 1.0 / (h * w) as f64]), &x, 1e-12);
+        close(&real_to_half_joined([h, w], &x, [1.0, 1.0]), &expected, 1e-12);
+        close(&wide(&real_to_half_joined([h, w], &narrow(&x), [1.0, 1.0])), &expected, 3e-6);
+        close(&run::half_to_real([h, w], halves(&expected), [2.0, 1.0 / (h * w) as f64]), &x, 1e-12);
     }
 }
 
@@ -118,11 +127,11 @@ fn any_number_of_planes() {
     for count in [1, 2, 3, 7, 8, 9, 15, 16, 17, 33, 40] {
         let (x, size) = (noise(count * 42, count), [6, 7]);
         let half = reference(&x, size);
-        close(&run::real_to_half(size, &x, [1.0, 1.0]), &half, 1e-13);
-        close(&wide(&run::real_to_half(size, &narrow(&x), [1.0, 1.0])), &half, 1e-6);
-        close(&run::half_to_real(size, &half, [2.0, 1.0 / 42.0]), &x, 1e-13);
+        close(&real_to_half_joined(size, &x, [1.0, 1.0]), &half, 1e-13);
+        close(&wide(&real_to_half_joined(size, &narrow(&x), [1.0, 1.0])), &half, 1e-6);
+        close(&run::half_to_real(size, halves(&half), [2.0, 1.0 / 42.0]), &x, 1e-13);
     }
-    assert!(run::real_to_half::<f32>([6, 7], &[], [1.0, 1.0]).is_empty());
+    assert!(real_to_half_joined::<f32>([6, 7], &[], [1.0, 1.0]).is_empty());
 }
 
 #[test]
@@ -139,8 +148,8 @@ fn complex_transform_both_ways() {
                     expected[(5 + p) * area + i] = 0.5 * value[1];
                 }
             }
-            close(&run::complex([h, w], &z, inverse, 0.5), &expected, 1e-13);
-            close(&wide(&run::complex([h, w], &narrow(&z), inverse, 0.5)), &expected, 2e-6);
+            close(&run::complex([h, w], halves(&z), inverse, 0.5).concat(), &expected, 1e-13);
+            close(&wide(&run::complex([h, w], halves(&narrow(&z)), inverse, 0.5).concat()), &expected, 2e-6);
         }
     }
 }
@@ -151,14 +160,14 @@ fn adjoints_and_energy() {
         let (n, f) = (4 * h * w, 4 * h * (w / 2 + 1));
         let (x, y) = (noise(n, 1), noise(2 * f, 2));
         for factors in [[1.0, 1.0], [2.0, 0.3]] {
-            let (ax, aty) = (run::real_to_half(size, &x, factors), run::half_to_real(size, &y, factors));
+            let (ax, aty) = (real_to_half_joined(size, &x, factors), run::half_to_real(size, halves(&y), factors));
             assert!((dot(&ax, &y) - dot(&x, &aty)).abs() < 1e-11 * n as f64);
         }
         let z = noise(2 * n, 3);
         let t = noise(2 * n, 4);
         let unitary = 1.0 / ((h * w) as f64).sqrt();
-        let forward = run::complex(size, &z, false, unitary);
-        assert!((dot(&forward, &t) - dot(&z, &run::complex(size, &t, true, unitary))).abs() < 1e-11 * n as f64);
+        let forward = run::complex(size, halves(&z), false, unitary).concat();
+        assert!((dot(&forward, &t) - dot(&z, &run::complex(size, halves(&t), true, unitary).concat())).abs() < 1e-11 * n as f64);
         assert!((dot(&forward, &forward) - dot(&z, &z)).abs() < 1e-11 * n as f64);
     }
 }
@@ -227,7 +236,7 @@ fn threads_do_not_change_results() {
     let x = narrow(&noise(100 * 28 * 28, 5));
     let with = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| run::real_to_half([28, 28], &x, [1.0, 1.0]))
+        pool.install(|| real_to_half_joined([28, 28], &x, [1.0, 1.0]))
     };
     let one = with(1);
     assert!(one == with(2) && one == with(5));
@@ -241,40 +250,68 @@ fn views_are_read_in_their_order() {
     );
     let transposed = x.clone().swap_dims(2, 3);
     let copy = Tensor::<4>::from_data(transposed.to_data(), (&Device::flex(), DType::F64));
-    real_to_half(transposed, FACTORS).into_data().assert_eq(&real_to_half(copy, FACTORS).into_data(), true);
+    real_to_half(transposed, FACTORS).1.into_data().assert_eq(&real_to_half(copy, FACTORS).1.into_data(), true);
     let part = x.clone().slice([1..2, 1..3]);
     let copy = Tensor::<4>::from_data(part.to_data(), (&Device::flex(), DType::F64));
-    real_to_half(part, FACTORS).into_data().assert_eq(&real_to_half(copy, FACTORS).into_data(), true);
+    real_to_half(part, FACTORS).1.into_data().assert_eq(&real_to_half(copy, FACTORS).1.into_data(), true);
+}
+
+/// d loss / d x of a map [2, 3, 5, 6] against differences, for a loss of the half spectrum's parts.
+fn check_gradient(loss: impl Fn(Tensor<4>, Tensor<4>) -> Tensor<1>, value: impl Fn(&[f64], &[f64]) -> f64) {
+    let device = Device::flex().autodiff();
+    let x = noise(2 * 3 * 5 * 6, 9);
+    let input = Tensor::<4>::from_data(burn::tensor::TensorData::new(x.clone(), [2, 3, 5, 6]), (&device, DType::F64));
+    let input = input.require_grad();
+    let (re, im) = real_to_half(input.clone(), FACTORS);
+    let gradient: Vec<f64> = input.grad(&loss(re, im).backward()).unwrap().into_data().try_to_vec().unwrap();
+    let at = |k: usize, step: f64| {
+        let mut x = x.clone();
+        x[k] += step;
+        let half = reference(&x, [5, 6]);
+        let [re, im] = halves(&half);
+        value(re, im)
+    };
+    for k in (0..x.len()).step_by(7) {
+        let slope = (at(k, 1e-6) - at(k, -1e-6)) / 2e-6;
+        assert!((slope - gradient[k]).abs() < 1e-6 * slope.abs().max(1.0), "{slope} {}", gradient[k]);
+    }
 }
 
 #[test]
-fn gradients_reach_x() {
+fn gradients_reach_x_through_both_parts_or_one() {
+    let sum = |x: &[f64], f: fn(f64) -> f64| x.iter().map(|&x| f(x)).sum::<f64>();
+    let size = |re: &[f64], im: &[f64]| re.iter().zip(im).map(|(a, b)| a.hypot(*b)).sum::<f64>();
+    check_gradient(|re, im| amplitude(re, im).sum(), size);
+    check_gradient(|re, _| re.powi_scalar(3).sum(), |re, _| sum(re, |x| x.powi(3)));
+    check_gradient(|_, im| im.powi_scalar(3).sum(), |_, im| sum(im, |x| x.powi(3)));
+    check_gradient(
+        |re, im| amplitude(re.clone(), im.clone()).sum() + re.powi_scalar(3).sum() + im.sin().sum(),
+        |re, im| size(re, im) + sum(re, |x| x.powi(3)) + sum(im, f64::sin),
+    );
+}
+
+#[test]
+fn gradients_of_the_other_transforms_are_their_adjoints() {
     let device = Device::flex().autodiff();
-    let x = noise(2 * 3 * 5 * 6, 9);
-    let tensor = |x: &[f64]| {
-        Tensor::<4>::from_data(burn::tensor::TensorData::new(x.to_vec(), [2, 3, 5, 6]), (&device, DType::F64))
+    let tensor = |seed| {
+        let data = burn::tensor::TensorData::new(noise(2 * 3 * 5 * 4, seed), [2, 3, 5, 4]);
+        Tensor::<4>::from_data(data, (&device, DType::F64))
     };
-    let weights = noise(2 * 2 * 3 * 5 * 4, 10);
-    let w =
-        Tensor::<5>::from_data(burn::tensor::TensorData::new(weights.clone(), [2, 2, 3, 5, 4]), (&device, DType::F64));
-    let input = tensor(&x).require_grad();
-    let y = real_to_half(input.clone(), FACTORS);
-    // A loss through the amplitude and through the parts.
-    let [re, im] = [0, 1].map(|i| y.clone().slice([i..i + 1]));
-    let loss = amplitude(re, im).sum() + (y * w).sum();
-    let gradient: Vec<f64> = input.grad(&loss.backward()).unwrap().into_data().try_to_vec().unwrap();
-    let value = |x: &[f64]| {
-        let half = reference(x, [5, 6]);
-        let (re, im) = half.split_at(half.len() / 2);
-        dot(&half, &weights) + re.iter().zip(im).map(|(a, b)| a.hypot(*b)).sum::<f64>()
-    };
-    for k in (0..x.len()).step_by(7) {
-        let mut moved = [x.clone(), x.clone()];
-        moved[0][k] += 1e-6;
-        moved[1][k] -= 1e-6;
-        let slope = (value(&moved[0]) - value(&moved[1])) / 2e-6;
-        assert!((slope - gradient[k]).abs() < 1e-6 * slope.abs().max(1.0), "{slope} {}", gradient[k]);
-    }
+    let flat = |x: Tensor<4>| x.into_data().try_to_vec::<f64>().unwrap();
+    let (re, im) = (tensor(1).require_grad(), tensor(2).require_grad());
+    let (a, b) = complex(re.clone(), im.clone(), false, 0.7);
+    let grads = (a * tensor(3) + b * tensor(4)).sum().backward();
+    let expected = run::complex([5, 4], [&noise(120, 3), &noise(120, 4)], true, 0.7);
+    close(&flat(re.grad(&grads).unwrap()), &expected[0], 1e-14);
+    close(&flat(im.grad(&grads).unwrap()), &expected[1], 1e-14);
+
+    let factors = Factors { interior: 2.0, scale: 0.3 };
+    let weights = noise(2 * 3 * 5 * 6, 5);
+    let w = Tensor::<4>::from_data(burn::tensor::TensorData::new(weights.clone(), [2, 3, 5, 6]), (&device, DType::F64));
+    let grads = (half_to_real(re.clone(), im.clone(), 6, factors) * w).sum().backward();
+    let expected = run::real_to_half([5, 6], &weights, [2.0, 0.3]);
+    close(&flat(re.grad(&grads).unwrap()), &expected[0], 1e-14);
+    close(&flat(im.grad(&grads).unwrap()), &expected[1], 1e-14);
 }
 
 #[test]

@@ -21,7 +21,7 @@ mod product;
 mod tests;
 
 use crate::fft::lanes::Real;
-use crate::fft::{by_dtype, dense, linear};
+use crate::fft::{by_dtype, dense};
 
 /// A response or mask, shared between forward and backward.
 pub type Response = Arc<[f64]>;
@@ -108,6 +108,18 @@ impl FilterOps for Flex {
 }
 
 #[derive(Debug)]
+struct RealFilter;
+
+impl<B: Backend + FilterOps> Backward<B, 1> for RealFilter {
+    type State = Response;
+
+    fn backward(self, ops: Ops<Response, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let half = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |g| B::subband_real_filter(g, half));
+    }
+}
+
+#[derive(Debug)]
 struct Fam;
 
 impl<B: Backend + FilterOps> Backward<B, 3> for Fam {
@@ -129,15 +141,10 @@ impl<B: Backend + FilterOps> Backward<B, 3> for Fam {
 
 impl<B: Backend + FilterOps, C: CheckpointStrategy> FilterOps for Autodiff<B, C> {
     fn subband_real_filter(x: FloatTensor<Self>, half: Response) -> FloatTensor<Self> {
-        linear!(
-            x,
-            half,
-            Response,
-            FilterOps,
-            C,
-            |x, half| B::subband_real_filter(x, half),
-            |g, half| B::subband_real_filter(g, half)
-        )
+        match RealFilter.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(half.clone(), B::subband_real_filter(x.into_primitive(), half)),
+            OpsKind::UnTracked(prep) => prep.finish(B::subband_real_filter(x.into_primitive(), half)),
+        }
     }
 
     fn subband_fam(
