@@ -1,6 +1,8 @@
 //! Changing the size of maps: nearest neighbour and average bins.
 use burn::prelude::*;
 use burn::tensor::TensorData;
+use burn::tensor::module::interpolate;
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
 /// Nearest-neighbour resize with PyTorch's rule: output row i reads input row floor(i H_in / H_out).
 ///
@@ -11,6 +13,10 @@ pub fn resize_nearest(x: Tensor<4>, size: (usize, usize)) -> Tensor<4> {
     let (height, width) = size;
     if (h, w) == size {
         return x;
+    }
+    if exact(h, height) && exact(w, width) {
+        let options = InterpolateOptions::new(InterpolateMode::Nearest).with_output_size([height, width]);
+        return interpolate(x, options);
     }
     if height % h == 0 && width % w == 0 {
         // Whole factors repeat each pixel: an expansion, whose gradient is a sum and needs no scatter.
@@ -23,6 +29,12 @@ pub fn resize_nearest(x: Tensor<4>, size: (usize, usize)) -> Tensor<4> {
         Tensor::<1, Int>::from_data(TensorData::new(index, [output]), &device)
     };
     x.select(2, axis(h, height)).select(3, axis(w, width))
+}
+
+/// Whether a backend that computes the row as i times a rounded H_in / H_out must get it right.
+fn exact(input: usize, output: usize) -> bool {
+    let (small, large) = (input.min(output), input.max(output));
+    input == 1 || large % small == 0 && (large / small).is_power_of_two()
 }
 
 /// Adaptive average pooling with PyTorch's bins: output i averages the input rows floor(i H / l) .. ceil((i + 1) H / l).
@@ -68,6 +80,12 @@ mod tests {
         assert_eq!(values(resize_nearest(x.clone(), (5, 1))), [v[0], v[0], v[1], v[1], v[2]]);
         assert_eq!(values(resize_nearest(x.clone(), (2, 1))), [v[0], v[1]]);
         assert_eq!(values(resize_nearest(x, (6, 2)))[..4], [v[0], v[0], v[0], v[0]]);
+        for (input, output) in [(1, 49), (7, 49), (49, 98), (98, 49), (5, 64), (64, 5), (33, 32)] {
+            let x = wave([1, 1, 1, input], 0.1, 0.37);
+            let v = values(x.clone());
+            let expected: Vec<f64> = (0..output).map(|i| v[i * input / output]).collect();
+            assert_eq!(values(resize_nearest(x, (1, output))), expected, "{input} to {output}");
+        }
     }
 
     #[test]
@@ -83,7 +101,7 @@ mod tests {
 
     #[test]
     fn gradients_are_right_for_whole_and_broken_factors() {
-        for size in [(6, 8), (5, 3), (2, 2), (1, 1), (3, 4)] {
+        for size in [(6, 8), (9, 8), (5, 3), (2, 2), (1, 1), (3, 4)] {
             let weights = wave([2, 2, size.0, size.1], 0.7, 0.21);
             let nearest = |x: Tensor<4>| (resize_nearest(x, size) * weights.clone()).sum();
             let pooled = |x: Tensor<4>| (adaptive_average_pool(x, size) * weights.clone()).sum();
