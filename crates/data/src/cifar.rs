@@ -259,3 +259,114 @@ impl Dataset for Cifar {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const BATCH: &[u8] = include_bytes!("../fixtures/cifar_batch.pickle");
+    const BATCH4: &[u8] = include_bytes!("../fixtures/cifar_batch4.pickle");
+    const META: &[u8] = include_bytes!("../fixtures/cifar_meta.pickle");
+
+    fn record(labels: &[u8], seed: usize) -> Vec<u8> {
+        labels.iter().copied().chain((0..PIXELS).map(|i| ((i * 5 + seed) % 256) as u8)).collect()
+    }
+
+    fn folder(files: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(name, bytes)| fs::write(folder.path().join(name), bytes).unwrap());
+        folder
+    }
+
+    fn binary_ten(last: Vec<u8>) -> tempfile::TempDir {
+        let names = (0..10).map(|i| format!("class {i}\n")).collect::<String>() + "\n";
+        let batch = |k: u8| [record(&[k], 3), record(&[9 - k], 50)].concat();
+        folder(&[
+            ("data_batch_1.bin", batch(1)),
+            ("data_batch_2.bin", batch(2)),
+            ("data_batch_3.bin", batch(3)),
+            ("data_batch_4.bin", batch(4)),
+            ("data_batch_5.bin", batch(5)),
+            ("test_batch.bin", last),
+            ("batches.meta.txt", names.into_bytes()),
+        ])
+    }
+
+    fn pixels(data: &Cifar, index: usize) -> Vec<u8> {
+        match data.load(index).unwrap().student.samples() {
+            Samples::U8(v) => v.clone(),
+            _ => panic!("8 bits"),
+        }
+    }
+
+    fn never(_: Progress) {
+        panic!("nothing is downloaded")
+    }
+
+    #[test]
+    fn the_binary_release_of_ten_classes() {
+        let folder = binary_ten(record(&[7], 0));
+        assert_eq!(detect(folder.path()), Some(DatasetKind::Cifar10));
+        let (train, test) = open(Kind::Ten, Some(folder.path()), true, &mut never).unwrap();
+        assert_eq!((train.len(), test.len(), train.classes()[3].as_str()), (10, 1, "class 3"));
+        assert_eq!((0..10).map(|i| train.label(i)).collect::<Vec<_>>(), [1, 8, 2, 7, 3, 6, 4, 5, 5, 4]);
+        let got = pixels(&train, 1);
+        for (x, y, c) in [(0, 0, 0), (31, 0, 2), (5, 17, 1)] {
+            assert_eq!(usize::from(got[(y * 32 + x) * 3 + c]), ((c * AREA + y * 32 + x) * 5 + 50) % 256);
+        }
+        assert!(train.describe(3).ends_with("data_batch_2.bin image 1"));
+    }
+
+    #[test]
+    fn the_binary_release_of_a_hundred_classes_uses_the_fine_label() {
+        let names = (0..100).map(|i| format!("fine {i}\n")).collect::<String>().into_bytes();
+        let (train, test) = ([record(&[19, 99], 3), record(&[1, 42], 4)].concat(), record(&[3, 0], 5));
+        let base = folder(&[]);
+        let inner = base.path().join("cifar-100-binary");
+        fs::create_dir(&inner).unwrap();
+        for (name, bytes) in [("train.bin", train), ("test.bin", test), ("fine_label_names.txt", names)] {
+            fs::write(inner.join(name), bytes).unwrap();
+        }
+        assert_eq!(detect(base.path()), Some(DatasetKind::Cifar100));
+        let (train, test) = open(Kind::Hundred, Some(base.path()), true, &mut never).unwrap();
+        assert_eq!((train.label(0), train.label(1), test.label(0)), (99, 42, 0));
+    }
+
+    #[test]
+    fn the_python_releases_equal_the_binary_ones() {
+        let expected = record(&[], 3);
+        for batch in [BATCH, BATCH4] {
+            let names = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"];
+            let mut files: Vec<_> = names.map(|n| (n, batch.to_vec())).to_vec();
+            files.push(("batches.meta", META.to_vec()));
+            let ten = folder(&files);
+            let (train, test) = open(Kind::Ten, Some(ten.path()), true, &mut never).unwrap();
+            assert_eq!((train.len(), test.label(0), test.label(1)), (10, 9, 4));
+            assert_eq!(train.classes()[2], "class 2");
+            assert_eq!(&train.pixels[..PIXELS], &expected[..]);
+            let hundred = folder(&[("train", batch.to_vec()), ("test", batch.to_vec()), ("meta", META.to_vec())]);
+            let (train, _) = open(Kind::Hundred, Some(hundred.path()), true, &mut never).unwrap();
+            assert_eq!((train.label(0), train.classes()[99].as_str()), (99, "fine 99"));
+        }
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let error = |last: Vec<u8>| {
+            let folder = binary_ten(last);
+            open(Kind::Ten, Some(folder.path()), false, &mut never).unwrap_err().to_string()
+        };
+        let short = error(record(&[1], 0)[..3000].to_vec());
+        assert!(short.contains("test_batch.bin") && short.contains("3000"), "{short}");
+        assert!(error(record(&[10], 0)).contains("label 10"));
+        assert!(error(Vec::new()).contains("test_batch.bin"));
+        let cut = folder(&[("train", BATCH[..4000].to_vec()), ("test", BATCH.to_vec()), ("meta", META.to_vec())]);
+        let cut = open(Kind::Hundred, Some(cut.path()), false, &mut never).unwrap_err().to_string();
+        assert!(cut.contains("train") && cut.contains("truncated"), "{cut}");
+        let empty = tempfile::tempdir().unwrap();
+        let none = open(Kind::Ten, Some(empty.path()), false, &mut never).unwrap_err().to_string();
+        assert!(none.contains("cifar-10-binary.tar.gz") && none.contains("download"), "{none}");
+        assert_eq!(detect(empty.path()), None);
+    }
+}

@@ -257,3 +257,6 @@ impl DataConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
