@@ -5,14 +5,14 @@
 //! reads ([`Wanted`]), what it costs ([`Cost`]) and builds an [`AnyMethod`], a Burn module with the trainable
 //! adapters. Each step the method turns a [`StepInput`] into [`Term`]s.
 //!
-//! Each method is one file that starts with its equations and its source. [`registry`] names them all.
+//! Each method is one file that starts with its equations and its source. [`method_docs`] lists them all.
 #![deny(missing_docs)]
 
 mod error;
-mod fam_kd;
+pub mod fam_kd;
 mod keys;
 mod method;
-mod methods;
+pub mod methods;
 mod parameters;
 mod parts;
 mod registry;

@@ -1,7 +1,10 @@
 //! FAM-KD: Frequency Attention for Knowledge Distillation.
 //!
 //! Pham, Nguyen, Le, Phung, Nguyen, Dras, Do: Frequency Attention for Knowledge Distillation (WACV 2024). The student's
-//! features pass a frequency attention module ([`fam`]) and are to equal the teacher's:
+//! features pass a frequency attention module FAM and are to equal the teacher's:
+//!
+//! FAM (equation 4): with Z = FFT(x), a learned complex K and a high-pass mask h,
+//! `FAM(x)_o = g1 Re IFFT(h sum_i Z_i K_io) + g2 (W x + b)_o`;
 //!
 //! layer-to-layer (equation 5): `L = sum_k mean (FAM(A(x_k, x_k)) - F^t_k)^2`;
 //! review (equations 6 and 7), deepest level first: `z_k = A(x_k, z_{k+1})`, `z_N = x_N`,
