@@ -107,10 +107,22 @@ mod tests {
 
     #[test]
     fn palette_and_low_depth_png() {
-        // 2x1 pixels: a palette of (1,2,3) and (4,5,6), 1 bit a pixel; written by hand through the png crate's peer.
+        // 2x1 pixels: a palette of (1,2,3) and (4,5,6), 1 bit a pixel; see fixtures/make_png.py.
         let palette = include_bytes!("../fixtures/palette.png");
         let image = decode(palette, "palette").unwrap();
         assert_eq!((image.channels(), image.samples()), (3, &Samples::U8(vec![1, 2, 3, 4, 5, 6])));
+    }
+
+    #[test]
+    fn cmyk_jpeg_becomes_rgb_as_in_pillow() {
+        let image = decode(include_bytes!("../fixtures/cmyk.jpg"), "cmyk").unwrap();
+        let Samples::U8(v) = image.samples() else { panic!("8 bits") };
+        let expected = include_bytes!("../fixtures/cmyk_rgb.bin");
+        assert!(
+            v.chunks(3).all(|p| p.iter().zip(expected).all(|(a, b)| a.abs_diff(*b) <= 3)),
+            "{:?} {expected:?}",
+            &v[..3]
+        );
     }
 
     #[test]

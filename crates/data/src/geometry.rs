@@ -353,6 +353,27 @@ mod tests {
     }
 
     #[test]
+    fn resampling_equals_pillow() {
+        // See fixtures/make_pillow.py.
+        let oracle = include_bytes!("../fixtures/pillow_resize.bin");
+        let pixel = |i: usize| (i / 3 % 17, i / 3 / 17, i % 3);
+        let picture = (0..17 * 13 * 3).map(pixel).map(|(x, y, c)| ((13 * x + 7 * y + 50 * c + x * y) % 256) as u8);
+        let image = Image::new("p", 17, 13, 3, Samples::U8(picture.collect())).unwrap();
+        let centre = ResizeConfig { mode: ResizeMode::Center, shorter: Some(10), ..ResizeConfig::square(8) };
+        let cases = [
+            (Geometry::IDENTITY, [5, 7], Filter::Bilinear, 0),
+            (Geometry::IDENTITY, [5, 7], Filter::Bicubic, 105),
+            (centre_window(&centre, 17, 13), [8, 8], Filter::Bilinear, 210),
+        ];
+        for (geometry, size, filter, start) in cases {
+            let out = geometry.apply("p", &image, size, filter).unwrap();
+            let Samples::U8(found) = out.samples() else { panic!("8 bits") };
+            let expected = &oracle[start..start + found.len()];
+            assert!(found.iter().zip(expected).all(|(a, b)| a.abs_diff(*b) <= 1), "{found:?} {expected:?}");
+        }
+    }
+
+    #[test]
     fn one_pixel_images_work() {
         let image = ramp(1, 1, 3);
         let plan = GeometryPlan { size: [1, 1], resize: None, padding: 2, flip: true };

@@ -146,7 +146,7 @@ impl<'a> Machine<'a> {
             b']' => self.push(Node::List(Vec::new())),
             b')' => self.push(Node::Tuple(Vec::new())),
             b't' => {
-                let items = self.to_mark()?;
+                let items = self.pop_to_mark()?;
                 self.push(Node::Tuple(items));
             }
             0x85..=0x87 => self.small_tuple(usize::from(opcode) - 0x84)?,
@@ -155,7 +155,7 @@ impl<'a> Machine<'a> {
                 self.append(vec![item])?;
             }
             b'e' => {
-                let items = self.to_mark()?;
+                let items = self.pop_to_mark()?;
                 self.append(items)?;
             }
             b's' => {
@@ -163,7 +163,7 @@ impl<'a> Machine<'a> {
                 self.set_items(vec![key, value])?;
             }
             b'u' => {
-                let items = self.to_mark()?;
+                let items = self.pop_to_mark()?;
                 self.set_items(items)?;
             }
             b'q' => self.put::<1>()?,
@@ -212,7 +212,7 @@ impl<'a> Machine<'a> {
         self.stack.last().copied().ok_or_else(|| "the stack is empty".into())
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Id>, String> {
+    fn pop_to_mark(&mut self) -> Result<Vec<Id>, String> {
         let mark = self.marks.pop().filter(|&m| m <= self.stack.len()).ok_or("a mark is missing")?;
         Ok(self.stack.split_off(mark))
     }

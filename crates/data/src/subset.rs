@@ -67,7 +67,7 @@ pub fn balanced(dataset: &dyn Dataset, limit: usize, stream: Stream) -> Vec<usiz
     let classes = shuffled_classes(dataset, stream);
     let turns = stream.with("turns").permutation(classes.len());
     let longest = classes.iter().map(Vec::len).max().unwrap_or(0);
-    let in_turn = (0..longest).flat_map(|round| turns.iter().filter_map(move |&c| Some((c, round))));
+    let in_turn = (0..longest).flat_map(|round| turns.iter().map(move |&c| (c, round)));
     let mut chosen: Vec<usize> = in_turn.filter_map(|(c, round)| classes[c].get(round).copied()).take(limit).collect();
     chosen.sort_unstable();
     chosen
