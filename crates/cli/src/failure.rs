@@ -54,11 +54,11 @@ impl From<TrainError> for Failure {
         let help = match error {
             TrainError::Data(error) => return error.into(),
             TrainError::Model { context, source } => {
-                let inner = Self::from(source);
+                let inner = Self::from(*source);
                 return Self { message: format!("{context}: {}", inner.message), ..inner };
             }
             TrainError::Distill { context, source } => {
-                let inner = Self::from(source);
+                let inner = Self::from(*source);
                 return Self { message: format!("{context}: {}", inner.message), ..inner };
             }
             TrainError::RecipeRead { .. } => "give the path of a recipe; recipes/quickstart.toml is a first one",
@@ -89,7 +89,9 @@ impl From<ModelError> for Failure {
             ModelError::UnknownNetwork { .. } => ("`subband networks` lists all networks", USAGE),
             ModelError::UnknownTap { .. } => ("`subband taps NETWORK` lists taps with their shapes", USAGE),
             ModelError::Corrupt { .. } => ("fetch or save the file again; it was read only", USAGE),
-            ModelError::Io { action, .. } if *action == "read" => ("check the path and that the file may be read", USAGE),
+            ModelError::Io { action, .. } if *action == "read" => {
+                ("check the path and that the file may be read", USAGE)
+            }
             ModelError::Io { .. } => ("free some space or choose another folder with --out", FAILED),
             ModelError::UnknownPrefix { .. } => ("student.frozen takes beginnings of parameter names", USAGE),
             _ => ("choose the network, the number of classes and the weights so that they belong together", USAGE),
@@ -108,9 +110,10 @@ impl From<DistillError> for Failure {
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
         let (help, code) = match &error {
-            DataError::MissingFolder { .. } | DataError::Layout { .. } => {
-                ("an image folder holds train/<class>/* and val/<class>/*; `subband data inspect DIR` looks into one", USAGE)
-            }
+            DataError::MissingFolder { .. } | DataError::Layout { .. } => (
+                "an image folder holds train/<class>/* and val/<class>/*; `subband data inspect DIR` looks into one",
+                USAGE,
+            ),
             DataError::Image { .. } => {
                 ("remove or replace the file, or set data.skip_corrupt=true to pass over such files", FAILED)
             }
@@ -127,7 +130,9 @@ impl From<ReportError> for Failure {
     fn from(error: ReportError) -> Self {
         match error {
             ReportError::Write(error) => error.into(),
-            error @ ReportError::NotARun { .. } => Self::usage(error.to_string(), "run folders lie under runs/ by default"),
+            error @ ReportError::NotARun { .. } => {
+                Self::usage(error.to_string(), "run folders lie under runs/ by default")
+            }
             error => Self::failed(error.to_string(), "the rest of the run folder is not affected"),
         }
     }
@@ -139,7 +144,9 @@ pub fn install_panic_hook() {
         let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
         let message = info.payload_as_str().unwrap_or("no message").lines().next().unwrap_or_default().to_string();
         eprintln!("error: this is a bug in subband {}: {message}{place}", env!("CARGO_PKG_VERSION"));
-        eprintln!("help: please report it with the command and the recipe; a run continues from its last checkpoint with --resume");
+        eprintln!(
+            "help: please report it with the command and the recipe; a run continues from its last checkpoint with --resume"
+        );
         std::process::exit(101);
     }));
 }

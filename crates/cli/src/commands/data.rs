@@ -46,7 +46,8 @@ fn inspect(data: &Path, json: bool) -> Result<(), Failure> {
 fn splits(config: &DataConfig) -> Result<Vec<(String, EvalSplit)>, Failure> {
     let names: Vec<&str> = match (config.dataset, &config.path) {
         (DatasetKind::Folder, Some(root)) => {
-            let there: Vec<&str> = ["train", "val", "test"].into_iter().filter(|name| root.join(name).is_dir()).collect();
+            let there: Vec<&str> =
+                ["train", "val", "test"].into_iter().filter(|name| root.join(name).is_dir()).collect();
             // Without any of them, opening `train` says what is expected.
             if there.is_empty() { vec!["train"] } else { there }
         }
@@ -70,7 +71,10 @@ fn describe(name: &str, summary: &Summary) -> String {
     if summary.sizes.len() > 6 {
         sizes.push(format!("and {} more", summary.sizes.len() - 6));
     }
-    let mut table = Table::new(format!("{name}: {} images, {} classes", summary.total, summary.classes.len()), &["class", "images"]);
+    let mut table = Table::new(
+        format!("{name}: {} images, {} classes", summary.total, summary.classes.len()),
+        &["class", "images"],
+    );
     for (class, count) in &summary.classes {
         table.row([class.clone(), count.to_string()]);
     }
@@ -112,5 +116,10 @@ fn download(name: &str, to: Option<&Path>) -> Result<(), Failure> {
     bar.finish_and_clear();
     let splits = splits?;
     let place = to.map_or_else(cache_folder, Path::to_path_buf);
-    print(&format!("{name}: {} training and {} test images in {}\n", splits.train.len(), splits.test.len(), place.display()))
+    print(&format!(
+        "{name}: {} training and {} test images in {}\n",
+        splits.train.len(),
+        splits.test.len(),
+        place.display()
+    ))
 }

@@ -32,7 +32,10 @@ pub fn train(args: &RunArgs) -> Result<(), Failure> {
 
 fn go(args: &RunArgs, recipe: Recipe, suffix: &str) -> Result<(), Failure> {
     let device = device::open(&args.compute)?;
-    let out_dir = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(format!("{}{suffix}", folder_name(&recipe.name))));
+    let out_dir = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("runs").join(format!("{}{suffix}", folder_name(&recipe.name))));
     let mut console = Console::new(args.quiet);
     let options = RunOptions { out_dir: out_dir.clone(), resume: args.resume, device, progress: &mut console };
     let outcome = subband_train::run(&recipe, options);

@@ -93,14 +93,13 @@ impl LineChart<'_> {
         let room = ((frame.right - frame.left) / 48.0).clamp(1.0, 12.0) as usize;
         let x_ticks = ticks(frame.x.0, frame.x.1, room);
         for tick in x_ticks.iter().filter(|tick| **tick >= frame.x.0 - 1e-9 && **tick <= frame.x.1 + 1e-9) {
-            let fraction = tick.fract().abs() > 1e-9;
-            if fraction && frame.x.1 - frame.x.0 >= 2.0 {
+            // Epochs and steps are whole.
+            if tick.fract().abs() > 1e-9 {
                 continue;
             }
-            let text = if fraction { format!("{tick:.1}") } else { format!("{tick:.0}") };
             let _ = write!(
                 svg,
-                "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{text}</text>",
+                "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{tick:.0}</text>",
                 frame.px(*tick),
                 frame.bottom + 16.0
             );
@@ -182,7 +181,12 @@ fn curve(svg: &mut String, frame: &Frame, series: &Series) {
     let class = &series.class;
     let _ = write!(svg, "<path class=\"curve {class}\" d=\"{path}\"/>");
     if let Some((x, y)) = series.points.iter().rev().find(|(x, y)| finite(*x, *y)) {
-        let _ = write!(svg, "<circle class=\"end {class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>", frame.px(*x), frame.py(*y));
+        let _ = write!(
+            svg,
+            "<circle class=\"end {class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>",
+            frame.px(*x),
+            frame.py(*y)
+        );
     }
     if let Some(((x, y), text)) = series.mark.as_ref().filter(|((x, y), _)| finite(*x, *y)) {
         let _ = write!(
@@ -242,7 +246,11 @@ pub(super) fn dot_plot(rows: &[Dot], baseline: Option<f64>, test_images: Option<
     }
     if let Some(value) = baseline {
         let x = frame.px(value);
-        let _ = write!(svg, "<line class=\"rule base\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>", frame.top, frame.bottom);
+        let _ = write!(
+            svg,
+            "<line class=\"rule base\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>",
+            frame.top, frame.bottom
+        );
     }
     for (index, (row, label)) in rows.iter().zip(&labels).enumerate() {
         let y = frame.top + step * (index as f64 + 0.5);
@@ -357,7 +365,13 @@ mod tests {
         let points = vec![(1.0, 2.0), (2.0, f64::NAN), (3.0, 1.0), (4.0, f64::INFINITY)];
         let series = [Series { label: "<a>".into(), class: "c0".into(), points, mark: None }];
         let chart = LineChart {
-            width: 300.0, height: 200.0, title: "t", x_label: "epoch", series: &series, from_zero: true, format: axis_number,
+            width: 300.0,
+            height: 200.0,
+            title: "t",
+            x_label: "epoch",
+            series: &series,
+            from_zero: true,
+            format: axis_number,
         };
         let svg = chart.svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf") && svg.contains("&lt;a&gt;"));

@@ -162,7 +162,8 @@ fn results_note(run: &Run) -> String {
 }
 
 fn dots(run: &Run, alone: Option<f64>) -> String {
-    let row = |arm: &Arm, class: String| Dot { label: arm.name.clone(), class, best: arm.best_top1, last: arm.last_top1 };
+    let row =
+        |arm: &Arm, class: String| Dot { label: arm.name.clone(), class, best: arm.best_top1, last: arm.last_top1 };
     let mut rows: Vec<Dot> = run.teacher.iter().map(|arm| row(arm, "teacher".into())).collect();
     rows.extend(run.arms.iter().map(|arm| row(arm, class(run, arm))));
     rows.retain(|row| row.best.is_some());
@@ -204,7 +205,8 @@ fn accuracy(run: &Run) -> String {
         |width| {
             let height = if width > 500.0 { 380.0 } else { 300.0 };
             let title = "Validation top-1 per epoch";
-            LineChart { width, height, title, x_label: "epoch", series: &all, from_zero: false, format: axis_number }.svg()
+            LineChart { width, height, title, x_label: "epoch", series: &all, from_zero: false, format: axis_number }
+                .svg()
         },
         "Top-1 on the validation images in per cent after each epoch. Rings mark the epoch that is tested as “best”.",
     );
@@ -215,8 +217,11 @@ fn accuracy(run: &Run) -> String {
 }
 
 fn epoch_table(series: &[Series]) -> String {
-    let epochs: BTreeSet<u64> = series.iter().flat_map(|series| series.points.iter().map(|point| point.0 as u64)).collect();
-    let mut html = String::from("<details><summary>The numbers behind this chart</summary><div class=\"scroll\"><table><thead><tr><th>Epoch</th>");
+    let epochs: BTreeSet<u64> =
+        series.iter().flat_map(|series| series.points.iter().map(|point| point.0 as u64)).collect();
+    let mut html = String::from(
+        "<details><summary>The numbers behind this chart</summary><div class=\"scroll\"><table><thead><tr><th>Epoch</th>",
+    );
     for series in series {
         let _ = write!(html, "<th>{}</th>", escape(&series.label));
     }
@@ -263,7 +268,15 @@ fn loss_figure(run: &Run, arm: &Arm) -> String {
     let title = format!("Loss terms of {}", arm.name);
     let steps = arm.epochs.len() < 2;
     let x_label = if steps { "step" } else { "epoch" };
-    let chart = LineChart { width: 320.0, height: 220.0, title: &title, x_label, series: &series, from_zero: true, format: loss };
+    let chart = LineChart {
+        width: 320.0,
+        height: 220.0,
+        title: &title,
+        x_label,
+        series: &series,
+        from_zero: true,
+        format: loss,
+    };
     let svg = chart.svg();
     if svg.is_empty() {
         return svg;

@@ -192,8 +192,14 @@ fn arm_summary(value: &Value) -> Arm {
         best_top1: of("best", "test_top1"),
         best_top5: of("best", "test_top5"),
         last_top1: of("last", "test_top1"),
-        terms: value.get("terms").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default().iter()
-            .filter_map(term_name).collect(),
+        terms: value
+            .get("terms")
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(term_name)
+            .collect(),
         ..Arm::default()
     }
 }

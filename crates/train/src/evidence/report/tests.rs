@@ -15,7 +15,9 @@ fn metrics(top1: [f64; 2]) -> String {
     for (epoch, top1) in (1..).zip(top1) {
         for step in 1..4 {
             let step = 3 * (epoch - 1) + step;
-            text += &format!("{{\"kind\":\"step\",\"epoch\":{epoch},\"step\":{step},\"loss\":2.0,\"terms\":{{\"task\":1.5,\"kd\":0.5}}}}\n");
+            text += &format!(
+                "{{\"kind\":\"step\",\"epoch\":{epoch},\"step\":{step},\"loss\":2.0,\"terms\":{{\"task\":1.5,\"kd\":0.5}}}}\n"
+            );
         }
         text += &format!(
             "{{\"kind\":\"epoch\",\"epoch\":{epoch},\"train\":{{\"task\":1.2,\"kd\":null,\"loss\":2.0}},\
@@ -57,7 +59,16 @@ fn page(folder: &Path) -> String {
 fn a_finished_run_is_told_in_full_and_stands_alone() {
     let folder = finished();
     let html = page(folder.path());
-    for part in ["91.50", "+1.25", "90.25", "1 min 15 s", "78.0 k", "12.5 M", "night &amp; day", "arms/kd/student-best.safetensors"] {
+    for part in [
+        "91.50",
+        "+1.25",
+        "90.25",
+        "1 min 15 s",
+        "78.0 k",
+        "12.5 M",
+        "night &amp; day",
+        "arms/kd/student-best.safetensors",
+    ] {
         assert!(html.contains(part), "{part}");
     }
     assert!(html.contains("1.25 points above the student alone"));

@@ -37,7 +37,13 @@ pub(super) fn count(value: Option<f64>) -> String {
         size if size >= 0.9995e3 => (value / 1e3, " k"),
         _ => return format!("{value:.0}"),
     };
-    let decimals = if scaled.abs() >= 99.95 { 0 } else if scaled.abs() >= 9.995 { 1 } else { 2 };
+    let decimals = if scaled.abs() >= 99.95 {
+        0
+    } else if scaled.abs() >= 9.995 {
+        1
+    } else {
+        2
+    };
     format!("{scaled:.decimals$}{unit}")
 }
 

@@ -1,0 +1,122 @@
+//! Whole commands and what they leave behind.
+use crate::support::{Place, json, run, stderr, succeeds};
+
+#[test]
+fn a_run_leaves_its_evidence_and_its_student_evaluates_the_same() {
+    let place = Place::new();
+    let (recipe, out) = (place.recipe(), place.path("out"));
+    let output = run(&place.distill(&out, &recipe, &[]));
+    let (text, log) = (String::from_utf8(output.stdout.clone()).unwrap(), stderr(&output));
+    assert!(output.status.success(), "{log}");
+    for part in ["teacher", "student alone", "KD", "FAM-KD", "cifar-resnet8", "report.html"] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    // Not a terminal: a line per epoch, no control sequences.
+    assert!(log.contains("KD  epoch 2/2") && log.contains("images/s") && !log.contains('\u{1b}'), "{log}");
+    let results = json(format!("{out}/results.json"));
+    assert_eq!(results["finished"], true);
+    let arms = results["arms"].as_array().unwrap();
+    assert_eq!(
+        arms.iter().map(|arm| arm["slug"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["student-alone", "kd", "fam-kd"]
+    );
+    assert!(arms[2]["aux_params"].as_u64().unwrap() > 0 && arms[1]["aux_params"] == 0);
+    let page = std::fs::read_to_string(format!("{out}/report.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("FAM-KD") && !page.contains("not finished"));
+    for slug in ["teacher", "student-alone", "kd", "fam-kd"] {
+        let lines = std::fs::read_to_string(format!("{out}/arms/{slug}/metrics.jsonl")).unwrap();
+        let epochs = if slug == "teacher" { 1 } else { 2 };
+        assert_eq!(lines.matches("\"kind\":\"epoch\"").count(), epochs, "{slug}");
+        assert_eq!(lines.matches("\"kind\":\"step\"").count(), 4 * epochs, "{slug}");
+    }
+    let weights = format!("{out}/arms/kd/student-last.safetensors");
+    let args = ["eval", "--network", "cifar-resnet8", "--weights", &weights, "--data", "digits", "--split", "test"];
+    let eval: serde_json::Value =
+        serde_json::from_str(&succeeds(&[&args[..], &["--limit", "60", "--json"]].concat())).unwrap();
+    assert_eq!(eval["total"], 60);
+    assert_eq!(eval["top1"], arms[1]["last"]["test_top1"]);
+    assert_eq!(eval["loss"], arms[1]["last"]["test_loss"]);
+
+    // The finished folder is not touched by accident, and is complete when resumed.
+    let before = std::fs::read(&weights).unwrap();
+    let again = run(&place.distill(&out, &recipe, &[]));
+    assert_eq!(again.status.code(), Some(2));
+    assert!(stderr(&again).contains("--resume") && stderr(&again).contains("--out"));
+    assert!(std::fs::read(&weights).unwrap() == before);
+    assert_eq!(succeeds(&place.distill(&out, &recipe, &["--resume", "--quiet"])), text);
+    assert!(std::fs::read(&weights).unwrap() == before);
+
+    let page = std::fs::read_to_string(format!("{out}/report.html")).unwrap();
+    std::fs::remove_file(format!("{out}/report.html")).unwrap();
+    assert!(succeeds(&["report", &out]).trim().ends_with("report.html"));
+    assert!(std::fs::read_to_string(format!("{out}/report.html")).unwrap() == page);
+}
+
+#[test]
+fn train_trains_the_student_alone() {
+    let place = Place::new();
+    let (recipe, out) = (place.recipe(), place.path("alone"));
+    let text = succeeds(&["train", &recipe, "--out", &out, "--quiet", "--set", "train.epochs=1"]);
+    assert!(text.contains("student alone") && !text.contains("teacher"), "{text}");
+    assert!(std::path::Path::new(&out).join("arms/student-alone/student-best.safetensors").exists());
+    assert!(!std::path::Path::new(&out).join("arms/teacher").exists());
+}
+
+#[test]
+fn plan_shows_shapes_adapters_and_time_and_trains_nothing() {
+    let place = Place::new();
+    let text = succeeds(&["plan", &place.recipe()]);
+    for part in ["stage3.pre", "16x28x28", "fam-kd", "multiply-adds", "Estimated time"] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let plan: serde_json::Value =
+        serde_json::from_str(&succeeds(&["plan", &place.recipe(), "--no-time", "--json"])).unwrap();
+    assert!(plan["arms"][2]["aux_params"].as_u64().unwrap() > 1000 && plan["time"].is_null());
+    assert!(!std::path::Path::new("runs/tiny").exists());
+}
+
+#[test]
+fn taps_and_lists_speak_json_too() {
+    let text = succeeds(&["taps", "cifar-resnet20", "--json"]);
+    let taps: serde_json::Value = serde_json::from_str(&text).unwrap();
+    // Parameters and multiply-adds of the reference listing, with 10 instead of 100 classes.
+    assert_eq!(taps["params"], 278_324 - 90 * 65);
+    assert_eq!(taps["macs"], 40_818_944 - 90 * 64);
+    let names: Vec<String> = serde_json::from_str(&succeeds(&["networks", "--json"])).unwrap();
+    assert!(names.iter().any(|name| name == "mobilenet_v2") && names.len() > 30);
+}
+
+#[test]
+fn every_method_is_documented() {
+    let methods: serde_json::Value = serde_json::from_str(&succeeds(&["methods", "--json"])).unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for page in ["README.md", "docs/methods.md"] {
+        let page = std::fs::read_to_string(root.join(page)).unwrap();
+        for method in methods.as_array().unwrap() {
+            let name = method["name"].as_str().unwrap();
+            assert!(page.contains(&format!("| `{name}` |")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn help_teaches_and_no_arguments_show_the_guide() {
+    assert!(succeeds(&[]).contains("recipes/quickstart.toml"));
+    for command in ["distill", "train", "plan", "eval", "taps", "data", "report"] {
+        assert!(succeeds(&[command, "--help"]).contains("Examples:"), "{command}");
+    }
+    assert!(succeeds(&["data", "inspect", "digits"]).contains("1000 images"));
+}
+
+#[test]
+fn the_recipes_of_the_repository_are_valid() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for entry in std::fs::read_dir(root.join("recipes")).unwrap() {
+        let path = entry.unwrap().path();
+        let output = run(&["plan", path.to_str().unwrap(), "--no-time"]);
+        // The data and weights of a recipe may not be here; everything else must be right.
+        let log = stderr(&output);
+        let missing = log.contains("there is no folder") || log.contains("No such file");
+        assert!(output.status.success() || missing, "{}: {log}", path.display());
+    }
+}

@@ -1,0 +1,7 @@
+//! Drives the real program as a user does: whole runs, kill and resume, evaluation, bad input.
+mod bad_input;
+mod commands;
+mod evaluation;
+mod full_disk;
+mod resume;
+mod support;
