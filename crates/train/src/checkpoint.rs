@@ -111,7 +111,8 @@ impl Checkpoint {
         let mut views = Vec::new();
         for (name, data) in &self.tensors {
             let dtype = dtype(data.dtype()).ok_or_else(|| fail(format!("{name} has type {:?}", data.dtype())))?;
-            let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes()).map_err(|e| fail(e.to_string()))?;
+            let view =
+                TensorView::new(dtype, data.shape().to_vec(), data.as_bytes()).map_err(|e| fail(e.to_string()))?;
             views.push((name, view));
         }
         let text = serde_json::to_string(&self.meta).map_err(|e| fail(e.to_string()))?;

@@ -69,7 +69,7 @@ pub enum TrainError {
         /// Which network of the run.
         context: String,
         /// The error of the models crate.
-        source: subband_models::ModelError,
+        source: Box<subband_models::ModelError>,
     },
     /// The data set.
     #[error(transparent)]
@@ -80,7 +80,7 @@ pub enum TrainError {
         /// Which arm and term.
         context: String,
         /// The error of the distill crate.
-        source: subband_distill::DistillError,
+        source: Box<subband_distill::DistillError>,
     },
     /// A file or folder could not be written. Files are written beside their place and renamed, so none is half-written.
     #[error("cannot write {}: {source}; free some space or choose another folder with --out, then run again with --resume (no file is half-written)", path.display())]
@@ -157,6 +157,16 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// An error of the models crate; `context` says which network.
+    pub fn model(context: impl Into<String>, source: subband_models::ModelError) -> Self {
+        Self::Model { context: context.into(), source: Box::new(source) }
+    }
+
+    /// An error of the distill crate; `context` says which arm and term.
+    pub fn distill(context: impl Into<String>, source: subband_distill::DistillError) -> Self {
+        Self::Distill { context: context.into(), source: Box::new(source) }
+    }
+
     /// Whether the user's recipe, command or files are at fault (exit code 2) and not the run itself.
     pub fn is_usage(&self) -> bool {
         matches!(

@@ -34,21 +34,17 @@ impl EvalResult {
     }
 }
 
-/// Evaluates the student's view of a loader's images: see [`evaluate_with`].
+/// Evaluates the student's view of a loader's images in evaluation mode, without autodiff and with the batch
+/// normalisations folded. Ranks and ties as in [`TopK`]; the loss is summed in f64 in the loader's order.
 ///
 /// # Errors
-/// As [`evaluate_with`].
+/// Corrupt images, shapes that do not fit the network, no images.
 pub fn evaluate(network: &Network, loader: &Loader) -> Result<EvalResult, TrainError> {
     evaluate_with(network, loader, Role::Student, &mut |_, _| ControlFlow::Continue(()))
 }
 
-/// Runs the network in evaluation mode, without autodiff and with its batch normalisations folded, over one pass of
-/// the loader. Ranks and ties as in [`TopK`]; the loss is summed in f64 in the loader's order.
-///
-/// `progress` is told images done and in all, and may stop.
-///
-/// # Errors
-/// Corrupt images and shapes that do not fit; [`TrainError::Stopped`] on request.
+/// [`evaluate`] for either network's view. `progress` is told images done and in all, and may stop with
+/// [`TrainError::Stopped`].
 pub(crate) fn evaluate_with(
     network: &Network,
     loader: &Loader,
@@ -66,9 +62,7 @@ pub(crate) fn evaluate_with(
         let labels = batch.labels.clone();
         let inputs = Inputs::new(batch, &device);
         let x = if role == Role::Teacher { inputs.teacher } else { inputs.student };
-        let features = network
-            .forward(x, Mode::Eval, &[])
-            .map_err(|source| TrainError::Model { context: role.name().into(), source })?;
+        let features = network.forward(x, Mode::Eval, &[]).map_err(|source| TrainError::model(role.name(), source))?;
         let classes = features.logits.dims()[1];
         let values = features.logits.into_data().convert::<f32>().try_to_vec::<f32>().unwrap_or_default();
         top.add(&values, &labels, classes).map_err(TrainError::Wiring)?;

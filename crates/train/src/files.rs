@@ -31,10 +31,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
 ///
 /// # Errors
 /// As [`write_atomic`].
-pub fn write_atomic_with(
-    path: &Path,
-    write: impl FnOnce(&Path) -> std::io::Result<()>,
-) -> Result<(), TrainError> {
+pub fn write_atomic_with(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), TrainError> {
     let temporary = temporary(path);
     let outcome = write(&temporary).and_then(|()| fs::rename(&temporary, path)).and_then(|()| sync_folder(path));
     outcome.map_err(|source| {

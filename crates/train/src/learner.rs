@@ -13,6 +13,7 @@ use subband_models::{Feature, Features, Mode, Network};
 
 use crate::TrainError;
 use crate::recipe::ArmRecipe;
+use crate::setup::Role;
 
 /// What the optimiser updates.
 #[derive(Module, Debug)]
@@ -66,6 +67,14 @@ impl Inputs {
         Self { student, teacher, labels: Tensor::from_data(TensorData::new(labels, [count]), device), count }
     }
 
+    /// The inputs of a network in training: a teacher in training sees the teacher's images.
+    pub fn seen_by(mut self, role: Role) -> Self {
+        if role == Role::Teacher {
+            self.student = self.teacher.clone();
+        }
+        self
+    }
+
     /// The first `n` images.
     pub fn first(&self, n: usize) -> Self {
         let count = n.min(self.count);
@@ -113,9 +122,8 @@ impl Learner {
             let labels = inputs.labels.clone();
             let input = StepInput { student: &student, teacher: &features, labels, epoch, step };
             for (term, method) in self.arm.terms.iter().zip(&self.trainable.methods) {
-                let terms = method.forward(&input).map_err(|source| TrainError::Distill {
-                    context: format!("arm \"{}\", term \"{}\"", self.arm.name, term.name),
-                    source,
+                let terms = method.forward(&input).map_err(|source| {
+                    TrainError::distill(format!("arm \"{}\", term \"{}\"", self.arm.name, term.name), source)
                 })?;
                 for part in terms {
                     let name = match part.name.strip_prefix(term.method.about().name) {
@@ -131,14 +139,8 @@ impl Learner {
     }
 }
 
-fn forward(
-    role: &str,
-    network: &Network,
-    x: Tensor<4>,
-    mode: Mode,
-    want: &[String],
-) -> Result<Features, TrainError> {
-    network.forward(x, mode, want).map_err(|source| TrainError::Model { context: role.into(), source })
+fn forward(role: &str, network: &Network, x: Tensor<4>, mode: Mode, want: &[String]) -> Result<Features, TrainError> {
+    network.forward(x, mode, want).map_err(|source| TrainError::model(role, source))
 }
 
 /// Mean cross-entropy `[1]` of logits `[N, K]` with classes `[N]`.

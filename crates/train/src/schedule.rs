@@ -102,7 +102,8 @@ impl Schedule {
         match self {
             Self::Constant {} => None,
             Self::Step { milestones, gamma } => {
-                if milestones.iter().any(|m| !m.is_finite() || *m <= 0.0) || milestones.windows(2).any(|w| w[0] >= w[1]) {
+                if milestones.iter().any(|m| !m.is_finite() || *m <= 0.0) || milestones.windows(2).any(|w| w[0] >= w[1])
+                {
                     return Some(("milestones", "must be epochs above 0 in rising order".into()));
                 }
                 (!(*gamma > 0.0 && *gamma <= 1.0)).then(|| ("gamma", format!("{gamma} is not above 0 and at most 1")))

@@ -45,9 +45,12 @@ impl Setup {
         Ok(Self { recipe: recipe.clone(), splits, seed: Stream::new(recipe.seed) })
     }
 
-    /// Input height and width.
-    pub fn size(&self) -> [usize; 2] {
-        self.splits.size
+    /// Channels, height and width of a network's input; the two views may differ.
+    pub fn shape(&self, role: Role) -> [usize; 3] {
+        match role {
+            Role::Teacher => self.splits.train_pipeline.teacher_shape(),
+            Role::Student => self.splits.train_pipeline.student_shape(),
+        }
     }
 
     fn network(&self, role: Role, name: &str, file: Option<&PathBuf>, device: &Device) -> Result<Network, TrainError> {
@@ -57,16 +60,16 @@ impl Setup {
         };
         let fail = |file: Option<&PathBuf>| {
             let context = context(file);
-            move |source: ModelError| TrainError::Model { context, source }
+            move |source: ModelError| TrainError::model(context, source)
         };
         let classes = self.splits.classes.len();
-        let config = NetworkConfig::new(name, self.splits.channels, classes);
+        let [channels, height, width] = self.shape(role);
+        let config = NetworkConfig::new(name, channels, classes);
         let mut network = config.init(self.seed.with("init").with(role.name()), device).map_err(fail(None))?;
         if let Some(path) = file {
             let state = weights::read(path).map_err(fail(None))?;
             network.load(&state).map_err(fail(file))?;
         }
-        let [height, width] = self.size();
         network.taps(height, width).map_err(fail(None))?;
         Ok(network)
     }
@@ -88,7 +91,7 @@ impl Setup {
         let network = self
             .network(Role::Student, &recipe.network, recipe.weights.as_ref(), device)?
             .freeze(&recipe.frozen)
-            .map_err(|source| TrainError::Model { context: "student.frozen".into(), source })?;
+            .map_err(|source| TrainError::model("student.frozen", source))?;
         if network.trainable_count() == 0 {
             return Err(TrainError::Wiring(format!(
                 "the student `{}` has no trainable parameter: `student.frozen = {:?}` freezes all of it",
@@ -101,11 +104,11 @@ impl Setup {
     /// Taps of both networks, if there is a teacher.
     pub fn book(&self) -> Result<Option<ShapeBook>, TrainError> {
         let Some(teacher) = &self.recipe.teacher else { return Ok(None) };
-        let [height, width] = self.size();
         let taps = |role: Role, name: &str| {
-            NetworkConfig::new(name, self.splits.channels, self.splits.classes.len())
+            let [channels, height, width] = self.shape(role);
+            NetworkConfig::new(name, channels, self.splits.classes.len())
                 .taps(height, width)
-                .map_err(|source| TrainError::Model { context: role.name().into(), source })
+                .map_err(|source| TrainError::model(role.name(), source))
         };
         Ok(Some(ShapeBook {
             student: taps(Role::Student, &self.recipe.student.network)?,
@@ -122,10 +125,13 @@ impl Setup {
         let mut methods: Vec<AnyMethod> = Vec::new();
         let mut wanted = Wanted::default();
         for term in &arm.terms {
-            let fail =
-                |source| TrainError::Distill { context: format!("arm \"{}\", term \"{}\"", arm.name, term.name), source };
+            let place = format!("arm \"{}\", term \"{}\"", arm.name, term.name);
+            let fail = |source| TrainError::distill(&place, source);
             let Some(book) = &book else {
-                return Err(TrainError::Wiring(format!("arm \"{}\" has terms, but the recipe has no [teacher]", arm.name)));
+                return Err(TrainError::Wiring(format!(
+                    "arm \"{}\" has terms, but the recipe has no [teacher]",
+                    arm.name
+                )));
             };
             let taps = term.method.taps(book).map_err(fail)?;
             merge(&mut wanted.student, taps.student);

@@ -87,7 +87,15 @@ mod tests {
 
     fn epoch(epoch: usize) -> MetricLine {
         let train = BTreeMap::new();
-        MetricLine::Epoch(EpochRecord { epoch, step: 4 * epoch, train, val: None, seconds: 1.0, images_per_second: 1.0 })
+        MetricLine::Epoch(EpochRecord {
+            epoch,
+            step: 4 * epoch,
+            train,
+            val: None,
+            seconds: 1.0,
+            images_per_second: 1.0,
+            skipped: 0,
+        })
     }
 
     #[test]

@@ -52,6 +52,13 @@ pub struct EpochRecord {
     pub seconds: f64,
     /// Training images per second.
     pub images_per_second: f64,
+    /// Training images left out because they cannot be decoded (with `skip_corrupt`); `skipped.json` names them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Figures of one evaluation.

@@ -8,7 +8,7 @@ use subband_models::{Network, TapInfo};
 
 use crate::TrainError;
 use crate::recipe::{ArmRecipe, Recipe};
-use crate::setup::Setup;
+use crate::setup::{Role, Setup};
 
 pub use time::{TimePart, TimePlan};
 
@@ -150,7 +150,7 @@ impl Plan {
             Some(given) => {
                 let network = setup.teacher(device)?;
                 let trained = given.train.as_ref().map(|train| train.epochs);
-                Some(network_plan(setup, "teacher", &network, weights_text(given.weights.as_deref(), trained))?)
+                Some(network_plan(setup, Role::Teacher, &network, weights_text(given.weights.as_deref(), trained))?)
             }
             None => None,
         };
@@ -162,7 +162,7 @@ impl Plan {
             device: format!("{device:?}"),
             data: data_plan(setup),
             teacher,
-            student: network_plan(setup, "student", &student, weights)?,
+            student: network_plan(setup, Role::Student, &student, weights)?,
             arms,
             time: None,
         })
@@ -191,11 +191,11 @@ fn data_plan(setup: &Setup) -> DataPlan {
     }
 }
 
-fn network_plan(setup: &Setup, role: &str, network: &Network, weights: String) -> Result<NetworkPlan, TrainError> {
-    let [height, width] = setup.size();
-    let fail = |source| TrainError::Model { context: role.to_string(), source };
+fn network_plan(setup: &Setup, role: Role, network: &Network, weights: String) -> Result<NetworkPlan, TrainError> {
+    let [_, height, width] = setup.shape(role);
+    let fail = |source| TrainError::model(role.name(), source);
     Ok(NetworkPlan {
-        role: role.into(),
+        role: role.name().into(),
         network: network.name().into(),
         weights,
         params: network.param_count(),
@@ -210,8 +210,8 @@ fn arm_plan(setup: &Setup, arm: &ArmRecipe, student: &Network, device: &Device) 
     let mut terms = Vec::new();
     if let Some(book) = setup.book()? {
         for term in &arm.terms {
-            let fail =
-                |source| TrainError::Distill { context: format!("arm \"{}\", term \"{}\"", arm.name, term.name), source };
+            let place = format!("arm \"{}\", term \"{}\"", arm.name, term.name);
+            let fail = |source| TrainError::distill(&place, source);
             let taps = term.method.taps(&book).map_err(fail)?;
             let cost = term.method.cost(&book, train.batch_size, device).map_err(fail)?;
             terms.push(TermPlan {

@@ -12,7 +12,10 @@ impl Plan {
             tables.push(self.term_table());
         }
         if let Some(time) = &self.time {
-            let mut table = Table::new("Estimated time (from a few measured steps on random images)", &["part", "step", "steps", "time"]);
+            let mut table = Table::new(
+                "Estimated time (from a few measured steps on random images)",
+                &["part", "step", "steps", "time"],
+            );
             for part in &time.parts {
                 let step = format!("{:.0} ms", part.step_seconds * 1e3);
                 table.row([part.name.clone(), step, part.steps.to_string(), duration(part.seconds)]);
@@ -59,8 +62,17 @@ impl Plan {
     }
 
     fn term_table(&self) -> Table {
-        let header =
-            ["arm", "term", "method", "weight", "warm-up", "student taps", "teacher taps", "adapters", "largest temporary"];
+        let header = [
+            "arm",
+            "term",
+            "method",
+            "weight",
+            "warm-up",
+            "student taps",
+            "teacher taps",
+            "adapters",
+            "largest temporary",
+        ];
         let mut table = Table::new("Terms", &header);
         for arm in &self.arms {
             term_rows(arm, &mut table);
@@ -87,7 +99,8 @@ fn term_rows(arm: &ArmPlan, table: &mut Table) {
 }
 
 fn tap_table(network: &NetworkPlan) -> Table {
-    let mut table = Table::new(format!("Taps of the {} {}", network.role, network.network), &["tap", "shape", "stride"]);
+    let mut table =
+        Table::new(format!("Taps of the {} {}", network.role, network.network), &["tap", "shape", "stride"]);
     for tap in &network.taps {
         table.row([tap.name.clone(), tap.shape.to_string(), tap.stride.to_string()]);
     }

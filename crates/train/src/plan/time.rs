@@ -12,7 +12,7 @@ use crate::learner::{Inputs, Learner};
 use crate::optimizer::Optimizer;
 use crate::recipe::{ArmRecipe, TrainRecipe};
 use crate::run::step::{Micro, backward};
-use crate::setup::Setup;
+use crate::setup::{Role, Setup};
 
 /// Estimated time of a run on an otherwise idle machine, without decoding of images.
 #[derive(Debug, Clone, Serialize)]
@@ -50,14 +50,14 @@ pub(super) fn measure(setup: &Setup, device: &Device) -> Result<TimePlan, TrainE
             let arm = ArmRecipe { name: "teacher".into(), task_weight: 1.0, terms: Vec::new() };
             let autodiff = device.clone().autodiff();
             let learner = Learner::new(setup.teacher(&autodiff)?, Vec::new(), arm, Default::default());
-            parts.push(part(setup, learner, train, None, device)?);
+            parts.push(part(setup, Role::Teacher, learner, train, None, device)?);
         }
         teacher = Some(network);
     }
     for arm in recipe.arms() {
         let learner = setup.learner(&arm, device)?;
         let folded = teacher.as_ref().map(|network: &Network| network.fold_batch_norm(&learner.wanted.teacher));
-        parts.push(part(setup, learner, &recipe.train, folded.as_ref(), device)?);
+        parts.push(part(setup, Role::Student, learner, &recipe.train, folded.as_ref(), device)?);
     }
     let seconds = parts.iter().map(|part| part.seconds).sum();
     Ok(TimePlan { parts, seconds })
@@ -65,13 +65,14 @@ pub(super) fn measure(setup: &Setup, device: &Device) -> Result<TimePlan, TrainE
 
 fn part(
     setup: &Setup,
+    role: Role,
     mut learner: Learner,
     train: &TrainRecipe,
     teacher: Option<&Network>,
     device: &Device,
 ) -> Result<TimePart, TrainError> {
     let name = learner.arm.name.clone();
-    let inputs = random(setup, train.batch_size, device);
+    let inputs = random(setup, train.batch_size, device).seen_by(role);
     let mut optimizer = Optimizer::new(&train.optimizer);
     let mut best = f64::INFINITY;
     for index in 0..=MEASURED {
@@ -83,26 +84,29 @@ fn part(
             best = best.min(start.elapsed().as_secs_f64());
         }
     }
-    let images = random(setup, train.eval_batch_size, device);
+    let images = random(setup, train.eval_batch_size, device).seen_by(role);
     let network = learner.trainable.student.valid().fold_batch_norm(&[]);
     let start = Instant::now();
-    let fail = |source| TrainError::Model { context: name.clone(), source };
+    let fail = |source| TrainError::model(&name, source);
     drop(network.forward(images.student, Mode::Eval, &[]).map_err(fail)?.logits.into_data());
     let image = start.elapsed().as_secs_f64() / train.eval_batch_size as f64;
     let batches = setup.train_loader(train)?.steps();
-    let evaluated = setup.splits.validation.as_ref().map_or(0, |v| v.len()) * train.epochs + 2 * setup.splits.test.len();
+    let evaluated =
+        setup.splits.validation.as_ref().map_or(0, |v| v.len()) * train.epochs + 2 * setup.splits.test.len();
     let step_seconds = best * train.accumulate as f64;
     let seconds = best * (batches * train.epochs) as f64 + image * evaluated as f64;
     Ok(TimePart { name, step_seconds, steps: batches.div_ceil(train.accumulate) * train.epochs, seconds })
 }
 
-/// Normal random images with random labels.
+/// Normal random images with random labels, for both views.
 fn random(setup: &Setup, count: usize, device: &Device) -> Inputs {
-    let [height, width] = setup.size();
-    let shape = [count, setup.splits.channels, height, width];
     let mut stream = Stream::new(setup.recipe.seed).with("plan");
-    let data = (0..shape.iter().product()).map(|_| stream.normal() as f32).collect();
+    let mut view = |role| {
+        let [channels, height, width] = setup.shape(role);
+        let shape = [count, channels, height, width];
+        View { data: (0..shape.iter().product()).map(|_| stream.normal() as f32).collect(), shape }
+    };
+    let (student, teacher) = (view(Role::Student), view(Role::Teacher));
     let labels = (0..count).map(|_| stream.below(setup.splits.classes.len())).collect();
-    let student = View { data, shape };
-    Inputs::new(Batch { step: 0, student, teacher: None, labels, indices: (0..count).collect() }, device)
+    Inputs::new(Batch { step: 0, student, teacher: Some(teacher), labels, indices: (0..count).collect() }, device)
 }

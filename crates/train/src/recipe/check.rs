@@ -7,10 +7,8 @@ use crate::TrainError;
 pub(super) fn check(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainError> {
     data(recipe, reader)?;
     train(&recipe.train, "train", reader)?;
-    if let Some(teacher) = &recipe.teacher {
-        if let Some(given) = &teacher.train {
-            train(given, "teacher.train", reader)?;
-        }
+    if let Some(given) = recipe.teacher.as_ref().and_then(|teacher| teacher.train.as_ref()) {
+        train(given, "teacher.train", reader)?;
     }
     arms(recipe, reader)
 }

@@ -40,7 +40,6 @@ mod check;
 mod overrides;
 mod read;
 
-
 /// A whole run. Top level of the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -70,10 +70,10 @@ fn parse(value: &str, text: &str) -> Result<Value, TrainError> {
     if value.is_empty() {
         return Err(bad(text, "the value is empty; write \"\" for an empty text"));
     }
-    if let Ok(mut table) = toml::from_str::<Table>(&format!("value = {value}")) {
-        if let (Some(parsed), true) = (table.remove("value"), table.is_empty()) {
-            return Ok(parsed);
-        }
+    if let Ok(mut table) = toml::from_str::<Table>(&format!("value = {value}"))
+        && let (Some(parsed), true) = (table.remove("value"), table.is_empty())
+    {
+        return Ok(parsed);
     }
     if value.starts_with(['[', '{', '"', '\'']) {
         return Err(bad(text, "the value is not valid TOML"));

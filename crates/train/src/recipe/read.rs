@@ -99,8 +99,8 @@ impl Reader<'_> {
         for (key, value) in &table {
             let inner = format!("{path}.{key}");
             match key.as_str() {
-                "optimizer" => drop(self.section::<OptimizerRecipe>(self.as_table(value.clone(), &inner)?, &inner)?),
-                "schedule" => drop(self.section::<Schedule>(self.as_table(value.clone(), &inner)?, &inner)?),
+                "optimizer" => self.check::<OptimizerRecipe>(value, &inner)?,
+                "schedule" => self.check::<Schedule>(value, &inner)?,
                 _ => {}
             }
         }
@@ -123,12 +123,12 @@ impl Reader<'_> {
                     continue;
                 }
                 // An optimiser of the same kind keeps the keys that are not named again.
-                if let (Some(Value::Table(old)), Value::Table(new)) = (merged.get(&key), &mut value) {
-                    if !new.contains_key("kind") || new.get("kind") == old.get("kind") {
-                        let mut whole = old.clone();
-                        whole.extend(std::mem::take(new));
-                        *new = whole;
-                    }
+                if let (Some(Value::Table(old)), Value::Table(new)) = (merged.get(&key), &mut value)
+                    && (!new.contains_key("kind") || new.get("kind") == old.get("kind"))
+                {
+                    let mut whole = old.clone();
+                    whole.extend(std::mem::take(new));
+                    *new = whole;
                 }
                 merged.insert(key, value);
             }
@@ -150,7 +150,9 @@ impl Reader<'_> {
                     arm.terms.push(TermConfig::from_table(&table).map_err(|error| self.term(error, &path, &arm.name))?);
                 }
             }
-            Some(_) => return Err(self.bad(&format!("{path}.term"), "must be a list of tables, each written as [[arm.term]]")),
+            Some(_) => {
+                return Err(self.bad(&format!("{path}.term"), "must be a list of tables, each written as [[arm.term]]"));
+            }
         }
         Ok(arm)
     }
@@ -165,7 +167,7 @@ impl Reader<'_> {
             }
             source => {
                 let line = self.line(path).map(|line| format!(" (line {line})")).unwrap_or_default();
-                TrainError::Distill { context: format!("arm \"{arm}\", `{path}`{line}"), source }
+                TrainError::distill(format!("arm \"{arm}\", `{path}`{line}"), source)
             }
         }
     }
@@ -199,6 +201,11 @@ impl Reader<'_> {
 
     fn section<T: DeserializeOwned>(&self, table: Table, path: &str) -> Result<T, TrainError> {
         table.try_into().map_err(|error: toml::de::Error| self.locate(&error, path))
+    }
+
+    /// Reads a table inside a section only for its errors, which then name the inner path.
+    fn check<T: DeserializeOwned>(&self, value: &Value, path: &str) -> Result<(), TrainError> {
+        self.section::<T>(self.as_table(value.clone(), path)?, path).map(|_| ())
     }
 
     /// Serde's message about a section as an error with key, line and the nearest name.

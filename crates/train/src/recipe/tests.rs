@@ -89,7 +89,8 @@ fn values_out_of_range_are_named() {
         let message = error(&GOOD.replacen(from, to, 1));
         assert!(message.contains(want), "{to}: {message}");
     }
-    let without_teacher = GOOD.replace("[teacher]\nnetwork = \"cifar-resnet20\"\ntrain = { epochs = 2, lr = 0.01 }\n", "");
+    let without_teacher =
+        GOOD.replace("[teacher]\nnetwork = \"cifar-resnet20\"\ntrain = { epochs = 2, lr = 0.01 }\n", "");
     assert!(error(&without_teacher).contains("no [teacher]"));
     assert!(error(&GOOD.replace("[student]\nnetwork = \"cifar-resnet8\"\n", "")).contains("`[student]`"));
     assert!(error("a = [").contains("not valid TOML"));

@@ -17,11 +17,11 @@ use crate::recipe::TrainRecipe;
 use crate::schedule::LearningRate;
 use crate::setup::{Role, Setup};
 
-use super::folder::ArmFolder;
+use super::folder::{ArmFolder, write_json};
 use super::nonfinite::{self, Replay};
 use super::progress::{Event, Progress};
 use super::step::{Micro, NotFinite, Outcome, try_backward};
-use super::{go_on, model, proof, state};
+use super::{go_on, proof, state};
 
 /// What an arm needs.
 pub(super) struct ArmRun<'a> {
@@ -117,11 +117,19 @@ impl ArmRun<'_> {
 fn write_weights(path: &std::path::Path, state: &StateDict) -> Result<(), TrainError> {
     weights::write_safetensors(path, state).map_err(|error| match error {
         ModelError::Io { source, path, .. } => TrainError::Write { path, source },
-        other => model("student", other),
+        other => TrainError::model("student", other),
     })
 }
 
 impl Loop<'_> {
+    /// Evaluates on `validation` or `test`; a stop names this arm and step.
+    fn evaluate(&self, network: &Network, split: &str, progress: &mut dyn Progress) -> Result<EvalResult, TrainError> {
+        self.run.evaluate(network, split, progress).map_err(|error| match error {
+            TrainError::Stopped { .. } => TrainError::Stopped { arm: self.name.clone(), step: self.meta.step },
+            other => other,
+        })
+    }
+
     /// The rest of the running epoch, then its evaluation and checkpoint.
     fn epoch(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let epoch = self.meta.epochs_done + 1;
@@ -149,7 +157,7 @@ impl Loop<'_> {
             }
             let every = self.run.train.checkpoint_every;
             let at_end = self.meta.step_in_epoch >= self.rate.steps_per_epoch;
-            if every.is_some_and(|every| self.meta.step % every == 0) && !at_end {
+            if every.is_some_and(|every| self.meta.step.is_multiple_of(every)) && !at_end {
                 self.checkpoint()?;
             }
         }
@@ -166,7 +174,7 @@ impl Loop<'_> {
         let mut sums: Vec<(String, f64, f64)> = Vec::new();
         let mut images = 0;
         for batch in micros {
-            let inputs = Inputs::new(batch, &self.run.device);
+            let inputs = Inputs::new(batch, &self.run.device).seen_by(self.run.role);
             if step == 1 && images == 0 {
                 proof::check(&self.learner, &inputs, self.run.teacher)?;
             }
@@ -254,7 +262,7 @@ impl Loop<'_> {
     fn end_epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let student = &self.learner.trainable.student;
         let val = match self.run.setup.splits.validation {
-            Some(_) => Some(self.run.evaluate(student, "validation", progress)?),
+            Some(_) => Some(self.evaluate(student, "validation", progress)?),
             None => None,
         };
         let best = val.is_some_and(|val| self.meta.best.is_none_or(|best| val.correct > best.correct));
@@ -264,6 +272,10 @@ impl Loop<'_> {
             self.meta.best = Some(Best { epoch, correct: val.correct, total: val.total });
         }
         write_weights(&self.run.folder.last(), &state)?;
+        let skipped = self.loader.skipped();
+        if !skipped.is_empty() {
+            write_json(&self.run.folder.file("skipped.json"), &skipped)?;
+        }
         let record = self.epoch_record(epoch, val);
         self.metrics.push(&MetricLine::Epoch(record.clone()))?;
         self.meta.epochs_done = epoch;
@@ -285,6 +297,7 @@ impl Loop<'_> {
             val: val.map(|val| val.scores()),
             seconds,
             images_per_second: if seconds > 0.0 { self.meta.epoch_images as f64 / seconds } else { 0.0 },
+            skipped: self.loader.skipped().len(),
         }
     }
 
@@ -292,7 +305,7 @@ impl Loop<'_> {
     fn finish(self, progress: &mut dyn Progress) -> Result<ArmResult, TrainError> {
         let student = &self.learner.trainable.student;
         let epochs = self.run.train.epochs;
-        let test = self.run.evaluate(student, "test", progress)?;
+        let test = self.evaluate(student, "test", progress)?;
         let last_val = self.last_validation();
         let last = epoch_result(epochs, last_val, test);
         let best = match self.meta.best {
@@ -304,13 +317,13 @@ impl Loop<'_> {
             Some(best) if best.epoch == epochs => last.clone(),
             Some(best) => {
                 let mut network = student.clone();
-                let state = weights::read(&self.run.folder.best()).map_err(|e| model("best weights", e))?;
-                network.load(&state).map_err(|e| model("best weights", e))?;
-                let test = self.run.evaluate(&network, "test", progress)?;
+                let state = weights::read(&self.run.folder.best()).map_err(|e| TrainError::model("best weights", e))?;
+                network.load(&state).map_err(|e| TrainError::model("best weights", e))?;
+                let test = self.evaluate(&network, "test", progress)?;
                 epoch_result(best.epoch, Some(100.0 * best.correct as f64 / best.total as f64), test)
             }
         };
-        let [height, width] = self.run.setup.size();
+        let [_, height, width] = self.run.setup.shape(self.run.role);
         let mut terms: Vec<String> = if self.learner.arm.task_weight > 0.0 { vec!["task".into()] } else { Vec::new() };
         terms.extend(self.learner.arm.terms.iter().map(|term| term.name.clone()));
         Ok(ArmResult {
@@ -318,7 +331,7 @@ impl Loop<'_> {
             slug: self.run.slug.clone(),
             network: student.name().into(),
             params: student.param_count(),
-            macs: student.macs(height, width).map_err(|e| model("student", e))?,
+            macs: student.macs(height, width).map_err(|e| TrainError::model("student", e))?,
             epochs,
             steps: self.meta.step,
             seconds: self.meta.seconds,

@@ -9,6 +9,7 @@
 //! arms/<slug>/checkpoint.safetensors
 //! arms/<slug>/student-best.safetensors, student-last.safetensors
 //! arms/<slug>/result.json          when the arm is done
+//! arms/<slug>/skipped.json         images left out under skip_corrupt, if any
 //! arms/<slug>/nonfinite/           state before a step that gave NaN
 //! arms/teacher/...                 the same for the teacher, if the run trains it
 //! ```
@@ -113,8 +114,8 @@ impl Runner<'_> {
     /// The teacher as the arms use it, trained first if the recipe says so, and its test figures.
     fn teacher(&mut self, progress: &mut dyn Progress) -> Result<(Network, TeacherResult), TrainError> {
         let mut network = self.setup.teacher(&self.device)?;
-        let [height, width] = self.setup.size();
-        let macs = network.macs(height, width).map_err(|source| model("teacher", source))?;
+        let [_, height, width] = self.setup.shape(Role::Teacher);
+        let macs = network.macs(height, width).map_err(|source| TrainError::model("teacher", source))?;
         let mut result = TeacherResult {
             network: network.name().into(),
             params: network.param_count(),
@@ -144,8 +145,8 @@ impl Runner<'_> {
             teacher: None,
         }
         .run(learner, progress)?;
-        let state = weights::read(&arm_folder.best()).map_err(|source| model("trained teacher", source))?;
-        network.load(&state).map_err(|source| model("trained teacher", source))?;
+        let state = weights::read(&arm_folder.best()).map_err(|source| TrainError::model("trained teacher", source))?;
+        network.load(&state).map_err(|source| TrainError::model("trained teacher", source))?;
         (result.epochs, result.seconds) = (done.epochs, done.seconds);
         result.test = Scores { top1: done.best.test_top1, top5: done.best.test_top5, loss: done.best.test_loss };
         Ok((network, result))
@@ -194,10 +195,6 @@ impl Runner<'_> {
         self.index += 1;
         self.index - 1
     }
-}
-
-fn model(context: &str, source: subband_models::ModelError) -> TrainError {
-    TrainError::Model { context: context.into(), source }
 }
 
 /// The caller's answer to an event as a result.

@@ -123,17 +123,21 @@ fn finished_arms_are_not_run_again_and_other_recipes_are_refused() {
     let short = ["train.epochs=1", "train.warmup_epochs=0.5"];
     let done = go(&recipe(&short), &out, false, &mut Silent).unwrap();
     let again = go(&recipe(&short), &out, true, &mut StopAfter(1)).unwrap();
-    assert_eq!(done.arms, again.arms);
-    assert_eq!(done.teacher, again.teacher);
+    // JSON keeps all but the last bit of a time.
+    let timeless =
+        |summary: &RunSummary| summary.arms.iter().map(|a| ArmResult { seconds: 0.0, ..a.clone() }).collect::<Vec<_>>();
+    assert_eq!(timeless(&done), timeless(&again));
+    assert_eq!(done.teacher.as_ref().map(|t| t.test), again.teacher.as_ref().map(|t| t.test));
     let error = go(&recipe(&short), &out, false, &mut Silent).unwrap_err();
     assert!(matches!(error, TrainError::FolderInUse { .. }), "{error}");
-    let other = go(&recipe(&["train.epochs=1", "train.batch_size=4"]), &out, true, &mut Silent).unwrap_err().to_string();
+    let other =
+        go(&recipe(&["train.epochs=1", "train.batch_size=4"]), &out, true, &mut Silent).unwrap_err().to_string();
     assert!(other.contains("`train.batch_size`") && other.contains("`train.warmup_epochs`"), "{other}");
     let arm = go(&recipe(&[&short[..], &["arm.hints.task_weight=1.0"]].concat()), &out, true, &mut Silent);
     assert!(arm.unwrap_err().to_string().contains("under another recipe"));
     // Only what no result depends on may change.
     let free = recipe(&[&short[..], &["train.checkpoint_every=5", "data.workers=2"]].concat());
-    assert_eq!(go(&free, &out, true, &mut StopAfter(1)).unwrap().arms, done.arms);
+    assert_eq!(timeless(&go(&free, &out, true, &mut StopAfter(1)).unwrap()), timeless(&done));
 }
 
 #[test]
@@ -162,15 +166,15 @@ fn nan_stops_with_term_step_and_a_state_to_replay() {
     let error = go(&recipe, &out, false, &mut Silent).unwrap_err();
     let TrainError::NonFinite { step, saved, arm, .. } = &error else { panic!("{error}") };
     assert!(*step > 1 && arm == "teacher", "{error}");
-    let replay: serde_json::Value =
-        serde_json::from_slice(&fs::read(saved.join("replay.json")).unwrap()).unwrap();
+    let replay: serde_json::Value = serde_json::from_slice(&fs::read(saved.join("replay.json")).unwrap()).unwrap();
     assert_eq!(replay["indices"][0].as_array().unwrap().len(), 8);
     assert!(saved.join(replay["recipe"].as_str().unwrap()).exists());
     let folder = super::folder::Folder::open(&out, &recipe, &Device::flex(), true).unwrap();
     let path = saved.join(replay["checkpoint"].as_str().unwrap());
     let checkpoint = Checkpoint::read(&path, "teacher", &folder.fingerprint(None)).unwrap();
     assert_eq!(checkpoint.meta.step + 1, *step);
-    let finite = |data: &burn::tensor::TensorData| data.as_slice::<f32>().is_ok_and(|v| v.iter().all(|v| v.is_finite()));
+    let finite =
+        |data: &burn::tensor::TensorData| data.as_slice::<f32>().is_ok_and(|v| v.iter().all(|v| v.is_finite()));
     let student = checkpoint.section("student.");
     assert!(student.iter().filter(|(name, _)| name.ends_with("weight")).all(|(_, data)| finite(data)));
 }
@@ -222,8 +226,8 @@ fn the_plan_shows_taps_adapters_and_steps() {
     let recipe = recipe(&[]);
     let plan = Plan::with(&recipe, &Device::flex(), crate::PlanOptions { time: true }).unwrap();
     let arm = &plan.arms[0];
-    assert_eq!((plan.data.train, plan.data.validation, plan.data.test), (48, 12, 40));
-    assert_eq!(arm.steps, 12);
+    assert_eq!((plan.data.train, plan.data.validation, plan.data.test), (50, 10, 40));
+    assert_eq!(arm.steps, 14);
     assert!(arm.aux_params > 0 && arm.terms[0].aux_params == arm.aux_params && arm.terms[0].largest_temporary > 0);
     let params = plan.student.params as u64 + arm.aux_params as u64;
     assert_eq!(arm.state_bytes, 4 * 3 * params);

@@ -77,7 +77,7 @@ pub(super) fn grouped(value: f64) -> String {
 /// A loss value with about three significant digits.
 pub(super) fn loss(value: f64) -> String {
     match value.abs() {
-        size if size == 0.0 => "0".into(),
+        0.0 => "0".into(),
         size if !(0.001..10_000.0).contains(&size) => format!("{value:.1e}"),
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
