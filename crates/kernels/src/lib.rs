@@ -13,8 +13,11 @@ pub mod dwt;
 pub mod fft;
 mod flex;
 pub mod local_attention;
+mod memory;
 mod simd;
 pub mod spectral_filter;
+
+pub use memory::keep_freed_memory;
 
 /// Whether a tensor lives on Flex (with or without autodiff), where the fast kernels run.
 pub fn is_flex<const D: usize>(x: &Tensor<D>) -> bool {

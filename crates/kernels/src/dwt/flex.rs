@@ -2,12 +2,12 @@
 use std::sync::Arc;
 
 use burn::tensor::DType;
-use rayon::prelude::*;
 
-use super::haar_l1::{Pyramid, Work};
+use super::haar_l1::{Pyramid, Results};
 use super::scalar::{Bands, Matrices, Scalar, tensor};
-use super::{DwtGradients, DwtOps, Flex, FlexTensor, Frame, TensorMetadata, separable};
+use super::{DwtGradients, DwtOps, Flex, FlexTensor, Frame, TensorMetadata, haar, separable};
 use crate::flex::contiguous;
+use crate::memory::{in_equal_pieces, in_pieces};
 
 /// Calls a generic function for the tensor's float type.
 ///
@@ -30,28 +30,26 @@ enum Wanted {
     Detail,
 }
 
-/// Chunks of `len` numbers, or as many empty ones when there are no numbers at all.
-fn chunks_or_empty<T: Send>(v: &mut [T], len: usize, count: usize) -> Vec<&mut [T]> {
-    if v.is_empty() { (0..count).map(|_| Default::default()).collect() } else { v.chunks_exact_mut(len).collect() }
-}
-
 fn split<T: Scalar>(x: FlexTensor, frame: &Frame, wanted: Wanted) -> (FlexTensor, FlexTensor) {
     let x = contiguous(x);
     let [n, c, height, width] = x.shape().dims();
     let [h, w] = frame.band_size();
-    let planes = n * c;
-    let mut low = vec![T::default(); if wanted == Wanted::Detail { 0 } else { planes * h * w }];
-    let mut detail = vec![T::default(); if wanted == Wanted::Low { 0 } else { planes * 3 * h * w }];
-    let out = chunks_or_empty(&mut low, h * w, planes).into_par_iter();
-    let out = out.zip(chunks_or_empty(&mut detail, 3 * h * w, planes));
-    let work = T::values(&x).par_chunks_exact(height * width).zip(out);
-    if frame.haar {
-        work.for_each(|(x, (low, detail))| T::haar_split([height, width], x, low, detail));
+    let (values, area, band) = (T::values(&x), height * width, h * w);
+    let plane = |k: usize| &values[k * area..][..area];
+    let zeros = |n: usize| vec![T::default(); n];
+    let lengths = [if wanted == Wanted::Detail { 0 } else { band }, if wanted == Wanted::Low { 0 } else { 3 * band }];
+    let (low, detail) = if frame.haar {
+        let scratch = || (zeros(haar::scratch_len([height, width])), zeros(3 * band));
+        in_pieces(n * c, lengths, scratch, |(s, unwanted), k, low, detail| match wanted {
+            Wanted::All => T::haar_split([height, width], plane(k), s, low, detail),
+            Wanted::Low => T::haar_split([height, width], plane(k), s, low, unwanted),
+            Wanted::Detail => T::haar_split([height, width], plane(k), s, &mut unwanted[..band], detail),
+        })
     } else {
         let m = Matrices::<T>::new(&frame.split);
-        let scratch = || vec![T::default(); separable::scratch_len([height, width], [h, w])];
-        work.for_each_init(scratch, |s, (x, (low, detail))| T::split_plane(&m, x, s, low, detail));
-    }
+        let scratch = || zeros(separable::scratch_len([height, width], [h, w]));
+        in_pieces(n * c, lengths, scratch, |s, k, low, detail| T::split_plane(&m, plane(k), s, low, detail))
+    };
     let low_shape = if low.is_empty() { vec![0] } else { vec![n, c, h, w] };
     let detail_shape = if detail.is_empty() { vec![0] } else { vec![n, c, 3, h, w] };
     (tensor(low, &low_shape), tensor(detail, &detail_shape))
@@ -68,15 +66,15 @@ fn merge<T: Scalar>(low: Option<FlexTensor>, detail: Option<FlexTensor>, frame: 
         low: low.map(|v| &v[k * h * w..][..h * w]),
         detail: detail.map(|v| &v[3 * k * h * w..][..3 * h * w]),
     };
-    let mut y = vec![T::default(); n * c * height * width];
-    let work = y.par_chunks_exact_mut(height * width).enumerate();
-    if frame.haar {
-        work.for_each(|(k, y)| T::haar_merge([height, width], bands(k), y));
+    let zeros = |n: usize| vec![T::default(); n];
+    let y = if frame.haar {
+        let scratch = || zeros(haar::scratch_len([height, width]));
+        in_equal_pieces(n * c, height * width, scratch, |s, k, y| T::haar_merge([height, width], bands(k), s, y))
     } else {
         let m = Matrices::<T>::new(&frame.merge);
-        let scratch = || vec![T::default(); separable::scratch_len([height, width], [h, w])];
-        work.for_each_init(scratch, |s, (k, y)| T::merge_plane(&m, bands(k), s, y));
-    }
+        let scratch = || zeros(separable::scratch_len([height, width], [h, w]));
+        in_equal_pieces(n * c, height * width, scratch, |s, k, y| T::merge_plane(&m, bands(k), s, y))
+    };
     tensor(y, &[n, c, height, width])
 }
 
@@ -85,19 +83,13 @@ fn l1<T: Scalar>(x: FlexTensor, y: Option<FlexTensor>, p: &Pyramid, keep: bool) 
     let (x, y) = (contiguous(x), y.map(contiguous));
     let [n, c, height, width] = x.shape().dims();
     let (planes, area) = (n * c, height * width);
-    let y = y.as_ref().map(T::values);
-    let mut signs = vec![0i8; if keep { planes * p.signs_len() } else { 0 }];
-    let mut sums = vec![0.0; planes * p.bands()];
-    let out = chunks_or_empty(&mut signs, p.signs_len(), planes).into_par_iter();
-    let out = out.zip(sums.par_chunks_exact_mut(p.bands()));
-    let work = T::values(&x).par_chunks_exact(area).enumerate().zip(out);
-    work.for_each_init(
-        || p.scratch::<T>(),
-        |maps, ((k, x), (signs, sums))| {
+    let (x, y) = (T::values(&x), y.as_ref().map(T::values));
+    let lengths = [if keep { p.signs_len() } else { 0 }, p.bands()];
+    let (signs, sums): (Vec<i8>, Vec<f64>) =
+        in_pieces(planes, lengths, || p.scratch::<T>(), |scratch, k, signs, sums| {
             let y = y.map(|y| &y[k * area..][..area]);
-            T::l1_forward(p, x, y, Work { maps, sums, signs });
-        },
-    );
+            T::l1_forward(p, &x[k * area..][..area], y, scratch, Results { sums, signs });
+        });
     let mean = |b: usize| {
         let sum: f64 = sums.iter().skip(b).step_by(p.bands()).sum();
         T::of(sum / (planes * p.band_len(b)) as f64)
@@ -119,9 +111,10 @@ fn l1_gradient<T: Scalar>(
     let direction = if negative { -1.0 } else { 1.0 };
     let scale = |(b, g): (usize, &T)| T::of(direction * g.wide() / (n * c * p.band_len(b)) as f64);
     let g: Vec<T> = T::values(&dy).iter().enumerate().map(scale).collect();
-    let mut dx = vec![T::default(); n * c * height * width];
-    let work = dx.par_chunks_exact_mut(height * width).zip(signs.storage::<i8>().par_chunks_exact(p.signs_len()));
-    work.for_each_init(|| p.scratch::<T>(), |maps, (dx, signs)| T::l1_backward(p, signs, &g, maps, dx));
+    let (signs, each) = (signs.storage::<i8>(), p.signs_len());
+    let dx = in_equal_pieces(n * c, height * width, || p.scratch::<T>(), |s, k, dx| {
+        T::l1_backward(p, &signs[k * each..][..each], &g, s, dx);
+    });
     tensor(dx, &shape)
 }
 

@@ -6,6 +6,7 @@ use burn::prelude::*;
 use burn::tensor::{Bytes, Element};
 
 use super::frame::{AxisMatrix, AxisSplit};
+use super::haar_l1::{Pyramid, Results, Scratch};
 
 /// f32 or f64.
 pub(super) trait Scalar:
@@ -37,13 +38,13 @@ pub(super) trait Scalar:
     /// Merges every plane; see [`super::separable::merge_plane`].
     fn merge_plane(m: &Matrices<Self>, bands: Bands<'_, Self>, scratch: &mut [Self], y: &mut [Self]);
     /// See [`super::haar::split_plane`].
-    fn haar_split(size: [usize; 2], x: &[Self], low: &mut [Self], detail: &mut [Self]);
+    fn haar_split(size: [usize; 2], x: &[Self], scratch: &mut [Self], low: &mut [Self], detail: &mut [Self]);
     /// See [`super::haar::merge_plane`].
-    fn haar_merge(size: [usize; 2], bands: Bands<'_, Self>, y: &mut [Self]);
+    fn haar_merge(size: [usize; 2], bands: Bands<'_, Self>, scratch: &mut [Self], y: &mut [Self]);
     /// See [`super::haar_l1::forward_plane`].
-    fn l1_forward(p: &super::haar_l1::Pyramid, x: &[Self], y: Option<&[Self]>, w: super::haar_l1::Work<'_, Self>);
+    fn l1_forward(p: &Pyramid, x: &[Self], y: Option<&[Self]>, scratch: &mut Scratch<Self>, results: Results<'_>);
     /// See [`super::haar_l1::backward_plane`].
-    fn l1_backward(p: &super::haar_l1::Pyramid, signs: &[i8], g: &[Self], maps: &mut [Vec<Self>], dx: &mut [Self]);
+    fn l1_backward(p: &Pyramid, signs: &[i8], g: &[Self], scratch: &mut Scratch<Self>, dx: &mut [Self]);
 }
 
 /// The bands of one plane that take part in a merge; the absent ones are zero.
@@ -103,30 +104,42 @@ macro_rules! scalar {
     ($t:ident, $versions:ident) => {
         /// The kernels of one number type, compiled for several instruction sets.
         mod $versions {
-            use super::super::{haar, haar_l1, separable};
+            use super::super::haar::{merge_plane as haar_merge_body, split_plane as haar_split_body};
+            use super::super::haar_l1::{
+                Pyramid, Results, Scratch, backward_plane as l1_backward_body, forward_plane as l1_forward_body,
+            };
+            use super::super::separable::{merge_plane as merge_body, split_plane as split_body};
             use super::{Bands, Matrices};
             use crate::simd::multiversion;
 
-            use haar::{merge_plane as haar_merge_body, split_plane as haar_split_body};
-            use haar_l1::{Pyramid, Work, backward_plane as l1_backward_body, forward_plane as l1_forward_body};
-            use separable::{merge_plane as merge_body, split_plane as split_body};
+            type Slice = [$t];
             multiversion! {
-                pub(super) fn split(m: &Matrices<$t>, x: &[$t], s: &mut [$t], low: &mut [$t], detail: &mut [$t]) = split_body;
+                pub(super) fn split(
+                    m: &Matrices<$t>, x: &Slice, s: &mut Slice, low: &mut Slice, detail: &mut Slice
+                ) = split_body;
             }
             multiversion! {
-                pub(super) fn merge(m: &Matrices<$t>, bands: Bands<'_, $t>, s: &mut [$t], y: &mut [$t]) = merge_body;
+                pub(super) fn merge(m: &Matrices<$t>, b: Bands<'_, $t>, s: &mut Slice, y: &mut Slice) = merge_body;
             }
             multiversion! {
-                pub(super) fn haar_split(size: [usize; 2], x: &[$t], low: &mut [$t], detail: &mut [$t]) = haar_split_body;
+                pub(super) fn haar_split(
+                    size: [usize; 2], x: &Slice, s: &mut Slice, low: &mut Slice, detail: &mut Slice
+                ) = haar_split_body;
             }
             multiversion! {
-                pub(super) fn haar_merge(size: [usize; 2], bands: Bands<'_, $t>, y: &mut [$t]) = haar_merge_body;
+                pub(super) fn haar_merge(
+                    size: [usize; 2], b: Bands<'_, $t>, s: &mut Slice, y: &mut Slice
+                ) = haar_merge_body;
             }
             multiversion! {
-                pub(super) fn l1_forward(p: &Pyramid, x: &[$t], y: Option<&[$t]>, w: Work<'_, $t>) = l1_forward_body;
+                pub(super) fn l1_forward(
+                    p: &Pyramid, x: &Slice, y: Option<&Slice>, s: &mut Scratch<$t>, r: Results<'_>
+                ) = l1_forward_body;
             }
             multiversion! {
-                pub(super) fn l1_backward(p: &Pyramid, s: &[i8], g: &[$t], maps: &mut [Vec<$t>], dx: &mut [$t]) = l1_backward_body;
+                pub(super) fn l1_backward(
+                    p: &Pyramid, signs: &[i8], g: &Slice, s: &mut Scratch<$t>, dx: &mut Slice
+                ) = l1_backward_body;
             }
         }
 
@@ -154,7 +167,7 @@ macro_rules! scalar {
             }
 
             fn values(x: &FlexTensor) -> &[Self] {
-                &x.storage::<Self>()[..x.layout().num_elements()]
+                &x.storage::<Self>()[x.layout().start_offset()..][..x.layout().num_elements()]
             }
 
             fn split_plane(m: &Matrices<Self>, x: &[Self], s: &mut [Self], low: &mut [Self], detail: &mut [Self]) {
@@ -165,26 +178,20 @@ macro_rules! scalar {
                 $versions::merge(m, bands, s, y);
             }
 
-            fn haar_split(size: [usize; 2], x: &[Self], low: &mut [Self], detail: &mut [Self]) {
-                $versions::haar_split(size, x, low, detail);
+            fn haar_split(size: [usize; 2], x: &[Self], s: &mut [Self], low: &mut [Self], detail: &mut [Self]) {
+                $versions::haar_split(size, x, s, low, detail);
             }
 
-            fn haar_merge(size: [usize; 2], bands: Bands<'_, Self>, y: &mut [Self]) {
-                $versions::haar_merge(size, bands, y);
+            fn haar_merge(size: [usize; 2], bands: Bands<'_, Self>, s: &mut [Self], y: &mut [Self]) {
+                $versions::haar_merge(size, bands, s, y);
             }
 
-            fn l1_forward(p: &super::haar_l1::Pyramid, x: &[Self], y: Option<&[Self]>, w: super::haar_l1::Work<'_, Self>) {
-                $versions::l1_forward(p, x, y, w);
+            fn l1_forward(p: &Pyramid, x: &[Self], y: Option<&[Self]>, s: &mut Scratch<Self>, r: Results<'_>) {
+                $versions::l1_forward(p, x, y, s, r);
             }
 
-            fn l1_backward(
-                p: &super::haar_l1::Pyramid,
-                signs: &[i8],
-                g: &[Self],
-                maps: &mut [Vec<Self>],
-                dx: &mut [Self],
-            ) {
-                $versions::l1_backward(p, signs, g, maps, dx);
+            fn l1_backward(p: &Pyramid, signs: &[i8], g: &[Self], s: &mut Scratch<Self>, dx: &mut [Self]) {
+                $versions::l1_backward(p, signs, g, s, dx);
             }
         }
     };

@@ -107,19 +107,18 @@ fn golden_values_of_haar() {
             let d = dwt.forward(x.clone()).unwrap();
             let check = |found: f64, expected: f64| assert!((found - expected).abs() < tolerance, "{found} {expected}");
             check(values(d.ll.clone())[0], 0.013811431);
-            let expected: [(f64, f64, &[f64]); 3] = [
+            let expected: [(Option<[f64; 2]>, &[f64]); 3] = [
                 (
-                    1.061344705,
-                    14.093892093,
+                    Some([1.061344705, 14.093892093]),
                     &[0.017409234, 1.288271363, 1.885286559, 0.856384921, -1.680595263, -0.655688272],
                 ),
-                (-1.555819583, 1.243461521, &[0.089731906, -0.368423329, -0.916245442]),
-                (1.661307222, 1.656694563, &[1.111655544, -0.092490552, 0.642156218]),
+                (Some([-1.555819583, 1.243461521]), &[0.089731906, -0.368423329, -0.916245442]),
+                (None, &[1.111655544, -0.092490552, 0.642156218]),
             ];
-            for (detail, (sum, squares, first)) in d.details.iter().zip(expected) {
+            for (detail, (sums, first)) in d.details.iter().zip(expected) {
                 let v = values(detail.bands.clone());
                 first.iter().zip(&v).for_each(|(e, f)| check(*f, *e));
-                if detail.size != [2, 2] {
+                if let Some([sum, squares]) = sums {
                     check(v.iter().sum(), sum);
                     check(v.iter().map(|c| c * c).sum(), squares);
                 }

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs a benchmark and its PyTorch side in turns and prints the times side by side.
+#
+#   benches/compare.sh wavelet [ROUNDS]      # benches/wavelet.py against `cargo bench --bench wavelet`
+#
+# A time is the median over the rounds of each round's median, in milliseconds, two threads on both sides. Every case of
+# the Rust side is compared to the PyTorch case that its name starts with. PYTHON names a Python with torch.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+name=${1:?which benchmark: wavelet, fft}
+rounds=${2:-3}
+export RAYON_NUM_THREADS=2 OMP_NUM_THREADS=2
+rows=$(mktemp)
+trap 'rm -f "$rows"' EXIT
+cargo build --release -q -p subband-spectral --bench "$name"
+for _ in $(seq "$rounds"); do
+    cargo bench -q -p subband-spectral --bench "$name" | sed 's/^/rust\t/' >>"$rows"
+    "${PYTHON:-python3}" "benches/$name.py" | sed 's/^/torch\t/' >>"$rows"
+done
+python3 - "$rows" <<'PY'
+import collections, statistics, sys
+
+times = collections.defaultdict(list)
+for line in open(sys.argv[1]):
+    side, case, shape, median, *_ = line.rstrip("\n").split("\t")
+    times[side, case, shape].append(float(median))
+print(f"{'case':28}{'shape':>16}{'PyTorch ms':>12}{'Subband ms':>12}{'ratio':>8}")
+for (side, case, shape), ours in times.items():
+    if side != "rust":
+        continue
+    match = [c for s, c, h in times if s == "torch" and h == shape and case.startswith(c)]
+    if not match:
+        continue
+    theirs = statistics.median(times["torch", max(match, key=len), shape])
+    ours = statistics.median(ours)
+    print(f"{case:28}{shape:>16}{theirs:12.1f}{ours:12.2f}{theirs / ours:8.1f}")
+PY
