@@ -71,7 +71,7 @@ pub struct RunArgs {
     /// The recipe.
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// Run folder; default runs/<recipe name>
+    /// Run folder; default runs/NAME with the recipe's name
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Continue the run in that folder; finished arms are not run again
@@ -111,7 +111,7 @@ pub struct EvalArgs {
     /// Weight file: safetensors, .pt, .pth or .th
     #[arg(long, value_name = "FILE")]
     pub weights: PathBuf,
-    /// Folder of <split>/<class>/<image>, or digits, cifar10, cifar100
+    /// Image folder with SPLIT/CLASS/IMAGE inside, or digits, cifar10, cifar100
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Which split: the folder's name, or train or test

@@ -158,6 +158,10 @@ fn results_note(run: &Run) -> String {
             2.0 * std::f64::consts::SQRT_2 * error
         );
     }
+    let skipped = run.arms.iter().filter_map(|arm| arm.skipped).fold(0.0, f64::max);
+    if skipped > 0.0 {
+        let _ = write!(note, " {} training images could not be decoded and were left out.", grouped(skipped));
+    }
     note + "</p>"
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Arm {
     pub params: Option<f64>,
     pub macs: Option<f64>,
     pub aux_params: Option<f64>,
+    /// Training images that could not be decoded.
+    pub skipped: Option<f64>,
     pub seconds: Option<f64>,
     pub best_epoch: Option<f64>,
     pub best_top1: Option<f64>,
@@ -187,6 +189,7 @@ fn arm_summary(value: &Value) -> Arm {
         params: number(value, "params"),
         macs: number(value, "macs"),
         aux_params: number(value, "aux_params"),
+        skipped: number(value, "skipped"),
         seconds: number(value, "seconds"),
         best_epoch: of("best", "epoch"),
         best_top1: of("best", "test_top1"),

@@ -32,7 +32,7 @@ fn finished() -> tempfile::TempDir {
     let arm = |name: &str, slug: &str, top1: f64| {
         format!(
             "{{\"name\":\"{name}\",\"slug\":\"{slug}\",\"network\":\"cifar-resnet8\",\"params\":78042,\"macs\":12500000,\"seconds\":75.2,\
-             \"aux_params\":0,\"best\":{{\"epoch\":2,\"val_top1\":90.5,\"test_top1\":{top1},\"test_top5\":99.1}},\
+             \"aux_params\":0,\"skipped\":3,\"best\":{{\"epoch\":2,\"val_top1\":90.5,\"test_top1\":{top1},\"test_top5\":99.1}},\
              \"last\":{{\"epoch\":2,\"test_top1\":{top1},\"test_top5\":99.1}},\"terms\":[\"task\"]}}"
         )
     };
@@ -67,6 +67,7 @@ fn a_finished_run_is_told_in_full_and_stands_alone() {
         "78.0 k",
         "12.5 M",
         "night &amp; day",
+        "3 training images could not",
         "arms/kd/student-best.safetensors",
     ] {
         assert!(html.contains(part), "{part}");
