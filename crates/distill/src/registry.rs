@@ -3,7 +3,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use subband_seed::Stream;
 
-use crate::error::nearest;
+use subband_models::nearest;
 use crate::keys::field_names;
 use crate::parameters::{Parameters, StateDict, load, name_ids, state};
 use crate::term::TERM_KEYS;

@@ -1,7 +1,6 @@
 //! Tap shapes of both networks and how methods choose and pair taps.
-use subband_models::TapInfo;
+use subband_models::{TapInfo, nearest};
 
-use crate::error::nearest;
 use crate::{DistillError, Side, Wanted};
 
 /// The taps of both networks at the training input size.

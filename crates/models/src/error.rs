@@ -8,7 +8,7 @@ use crate::tap::TapShape;
 #[non_exhaustive]
 pub enum ModelError {
     /// The name is not in the registry.
-    #[error("there is no network `{name}`{}; `subband taps` lists them all", did_you_mean(.nearest))]
+    #[error("there is no network `{name}`{}; `subband networks` lists them all", did_you_mean(.nearest))]
     UnknownNetwork {
         /// The name asked for.
         name: String,
@@ -167,11 +167,11 @@ fn looks_like(guess: &Option<String>) -> String {
     guess.as_ref().map(|g| format!("; the file fits `{g}`")).unwrap_or_default()
 }
 
-/// The candidate most like `name`, if any is close enough to be a slip of the keys.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+/// The candidate most like `name`, if any is close enough to be a slip of the keys: what "did you mean" offers.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     candidates
-        .map(|c| (strsim::jaro_winkler(name, c), c))
-        .filter(|(score, _)| *score > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, c)| c.to_string())
+        .into_iter()
+        .filter(|c| strsim::jaro_winkler(name, c) > 0.7)
+        .min_by_key(|c| strsim::damerau_levenshtein(name, c))
+        .map(str::to_string)
 }

@@ -39,7 +39,7 @@ mod zoo;
 #[cfg(test)]
 mod tests;
 
-pub use error::ModelError;
+pub use error::{ModelError, nearest};
 pub use layers::Mode;
 pub use network::{Network, NetworkConfig, ParamInfo, network_names};
 pub use state::LoadReport;

@@ -31,9 +31,9 @@ impl Table {
         (0..self.header.len()).map(width).collect()
     }
 
-    /// A column whose cells all start with a digit or a sign is set to the right.
+    /// A column whose cells are numbers, or a dash for none, is set to the right.
     fn numeric(&self, i: usize) -> bool {
-        let number = |cell: &String| cell.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+        let number = |cell: &String| cell.starts_with(|c: char| c.is_ascii_digit() || "+-\u{2212}".contains(c));
         !self.rows.is_empty() && self.rows.iter().filter_map(|row| row.get(i)).all(number)
     }
 }
@@ -90,7 +90,9 @@ mod tests {
         let mut table = Table::new("T", &["name", "n"]);
         table.row(["a", "5"]);
         table.row(["long", "12"]);
-        assert_eq!(table.to_string(), "T\n  name   n\n  a      5\n  long  12\n");
+        table.row(["none", "-"]);
+        table.row(["gain", "+3"]);
+        assert_eq!(table.to_string(), "T\n  name   n\n  a      5\n  long  12\n  none   -\n  gain  +3\n");
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Low-pass filters, written by `fixtures/wavelet_table.py`.
+#![allow(clippy::approx_constant, reason = "filters of PyWavelets' table, digit for digit")]
 
 /// Analysis low-pass filters of the orthogonal wavelets, by name.
 #[rustfmt::skip]

@@ -7,3 +7,4 @@ mod run_info;
 pub use metrics::MetricsFile;
 pub use records::{ArmResult, EpochRecord, EpochResult, MetricLine, RunSummary, Scores, StepRecord, TeacherResult};
 pub use run_info::RunInfo;
+pub(crate) use run_info::device_name;

@@ -34,7 +34,7 @@ impl RunInfo {
             version: env!("CARGO_PKG_VERSION").into(),
             burn: "0.22.1".into(),
             seed,
-            device: format!("{device:?}"),
+            device: device_name(device),
             threads: rayon::current_num_threads(),
             processor: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".into()),
             memory_mib: field("/proc/meminfo", "MemTotal")
@@ -45,6 +45,12 @@ impl RunInfo {
             resumed,
         }
     }
+}
+
+/// A device without the library's wrapping: `Flex(Cpu)`.
+pub(crate) fn device_name(device: &burn::prelude::Device) -> String {
+    let text = format!("{device:?}");
+    text.strip_prefix("Device<").and_then(|t| t.strip_suffix('>')).map_or(text.clone(), str::to_string)
 }
 
 /// The value after `name :` in one of Linux' information files; other systems have none.

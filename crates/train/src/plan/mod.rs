@@ -159,7 +159,7 @@ impl Plan {
         let arms = recipe.arms().iter().map(|arm| arm_plan(setup, arm, &student, device)).collect::<Result<_, _>>()?;
         Ok(Self {
             name: recipe.name.clone(),
-            device: format!("{device:?}"),
+            device: crate::evidence::device_name(device),
             data: data_plan(setup),
             teacher,
             student: network_plan(setup, Role::Student, &student, weights)?,

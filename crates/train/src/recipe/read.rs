@@ -180,7 +180,7 @@ impl Reader<'_> {
                 line: None,
                 hint: match key {
                     "data" => "write [data] with dataset = \"digits\", \"folder\", \"cifar10\" or \"cifar100\"",
-                    "student" => "write [student] with network = \"...\"; `subband taps` lists the networks",
+                    "student" => "write [student] with network = \"...\"; `subband networks` lists them",
                     _ => "write [train] with epochs = ...",
                 }
                 .into(),
@@ -240,7 +240,7 @@ impl Reader<'_> {
         TrainError::UnknownKey {
             line: self.line(&full),
             key: full,
-            nearest: nearest(key, known),
+            nearest: subband_models::nearest(key, known.iter().copied()),
             known: known.iter().map(|k| k.to_string()).collect(),
         }
     }
@@ -275,14 +275,4 @@ impl Reader<'_> {
         let start = span?.start;
         Some(self.text.get(..start)?.matches('\n').count() + 1)
     }
-}
-
-/// The most similar of `known`, if any is similar enough to be a slip of the hand.
-pub(crate) fn nearest(word: &str, known: &[&str]) -> Option<String> {
-    known
-        .iter()
-        .map(|k| (strsim::jaro_winkler(word, k), *k))
-        .filter(|(score, _)| *score > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, k)| k.to_string())
 }
