@@ -39,11 +39,11 @@ fn split<T: Scalar>(x: FlexTensor, frame: &Frame, wanted: Wanted) -> (FlexTensor
     let zeros = |n: usize| vec![T::default(); n];
     let lengths = [if wanted == Wanted::Detail { 0 } else { band }, if wanted == Wanted::Low { 0 } else { 3 * band }];
     let (low, detail) = if frame.haar {
-        let scratch = || (zeros(haar::scratch_len([height, width])), zeros(3 * band));
+        let scratch = || (zeros(haar::scratch_len([1, height, width])), zeros(3 * band));
         in_pieces(n * c, lengths, scratch, |(s, unwanted), k, low, detail| match wanted {
-            Wanted::All => T::haar_split([height, width], plane(k), s, low, detail),
-            Wanted::Low => T::haar_split([height, width], plane(k), s, low, unwanted),
-            Wanted::Detail => T::haar_split([height, width], plane(k), s, &mut unwanted[..band], detail),
+            Wanted::All => T::haar_split([1, height, width], plane(k), s, low, detail),
+            Wanted::Low => T::haar_split([1, height, width], plane(k), s, low, unwanted),
+            Wanted::Detail => T::haar_split([1, height, width], plane(k), s, &mut unwanted[..band], detail),
         })
     } else {
         let m = Matrices::<T>::new(&frame.split);
@@ -68,8 +68,8 @@ fn merge<T: Scalar>(low: Option<FlexTensor>, detail: Option<FlexTensor>, frame: 
     };
     let zeros = |n: usize| vec![T::default(); n];
     let y = if frame.haar {
-        let scratch = || zeros(haar::scratch_len([height, width]));
-        in_equal_pieces(n * c, height * width, scratch, |s, k, y| T::haar_merge([height, width], bands(k), s, y))
+        let scratch = || zeros(haar::scratch_len([1, height, width]));
+        in_equal_pieces(n * c, height * width, scratch, |s, k, y| T::haar_merge([1, height, width], bands(k), s, y))
     } else {
         let m = Matrices::<T>::new(&frame.merge);
         let scratch = || zeros(separable::scratch_len([height, width], [h, w]));
@@ -82,11 +82,11 @@ fn merge<T: Scalar>(low: Option<FlexTensor>, detail: Option<FlexTensor>, frame: 
 fn l1<T: Scalar>(x: FlexTensor, y: Option<FlexTensor>, p: &Pyramid, keep: bool) -> (FlexTensor, FlexTensor) {
     let (x, y) = (contiguous(x), y.map(contiguous));
     let [n, c, height, width] = x.shape().dims();
-    let (planes, area) = (n * c, height * width);
+    let (planes, area) = (n * c, p.group() * height * width);
     let (x, y) = (T::values(&x), y.as_ref().map(T::values));
     let lengths = [if keep { p.signs_len() } else { 0 }, p.bands()];
     let (signs, sums): (Vec<i8>, Vec<f64>) =
-        in_pieces(planes, lengths, || p.scratch::<T>(), |scratch, k, signs, sums| {
+        in_pieces(planes / p.group(), lengths, || p.scratch::<T>(), |scratch, k, signs, sums| {
             let y = y.map(|y| &y[k * area..][..area]);
             T::l1_forward(p, &x[k * area..][..area], y, scratch, Results { sums, signs });
         });
@@ -112,7 +112,7 @@ fn l1_gradient<T: Scalar>(
     let scale = |(b, g): (usize, &T)| T::of(direction * g.wide() / (n * c * p.band_len(b)) as f64);
     let g: Vec<T> = T::values(&dy).iter().enumerate().map(scale).collect();
     let (signs, each) = (signs.storage::<i8>(), p.signs_len());
-    let dx = in_equal_pieces(n * c, height * width, || p.scratch::<T>(), |s, k, dx| {
+    let dx = in_equal_pieces(n * c / p.group(), p.group() * height * width, || p.scratch::<T>(), |s, k, dx| {
         T::l1_backward(p, &signs[k * each..][..each], &g, s, dx);
     });
     tensor(dx, &shape)

@@ -8,47 +8,64 @@
 //! column stand zeros.
 //!
 //! Sums and differences of rows come first, then those of columns over all rows at once, so that the loops are long
-//! even where rows are short.
+//! even where rows are short. For the same reason the functions take several planes of one size, one after the other.
 use super::scalar::{Bands, Scalar};
 
-/// Numbers of scratch for a map of this size: sums and differences of its rows.
-pub(super) fn scratch_len(size: [usize; 2]) -> usize {
-    2 * size[0].div_ceil(2) * size[1]
+/// Planes of one size: `[count, height, width]`.
+pub(super) type Planes = [usize; 3];
+
+/// Numbers of scratch for these planes: sums and differences of their rows.
+pub(super) fn scratch_len([count, height, width]: Planes) -> usize {
+    2 * count * height.div_ceil(2) * width
 }
 
-/// Splits a map into `low [h, w]` and `detail [3, h, w]` (LH, HL, HH).
+/// Splits planes into `low [count, h, w]` and `detail [3, count, h, w]` (LH, HL, HH).
 #[inline(always)]
-pub(super) fn split_plane<T: Scalar>(
-    size: [usize; 2],
+pub(super) fn split_planes<T: Scalar>(
+    [count, height, width]: Planes,
     x: &[T],
     scratch: &mut [T],
     low: &mut [T],
     detail: &mut [T],
 ) {
-    let [height, width] = size;
-    let (h, w) = (height.div_ceil(2), width.div_ceil(2));
-    let (sums, rest) = scratch.split_at_mut(h * width);
-    let differences = &mut rest[..h * width];
-    for i in 0..h {
-        let (s, d) = (&mut sums[i * width..][..width], &mut differences[i * width..][..width]);
-        let top = &x[2 * i * width..][..width];
-        if 2 * i + 1 < height {
-            let bottom = &x[(2 * i + 1) * width..][..width];
-            for ((s, d), (a, c)) in s.iter_mut().zip(d).zip(top.iter().zip(bottom)) {
-                *s = (*a + *c) * T::HALF;
-                *d = (*a - *c) * T::HALF;
-            }
-        } else {
-            for ((s, d), a) in s.iter_mut().zip(d).zip(top) {
-                *s = *a * T::HALF;
-                *d = *s;
+    let (rows, w) = (count * height.div_ceil(2), width.div_ceil(2));
+    let (sums, rest) = scratch.split_at_mut(rows * width);
+    let (sums, differences) = (&mut sums[..], &mut rest[..rows * width]);
+    let out = sums.chunks_exact_mut(width).zip(differences.chunks_exact_mut(width));
+    if height % 2 == 0 {
+        // The rows of all planes are pairs.
+        for (source, (s, d)) in x.chunks_exact(2 * width).zip(out) {
+            split_rows(source, s, d);
+        }
+    } else {
+        let last = height / 2;
+        for (k, (s, d)) in out.enumerate() {
+            let (plane, i) = (k / (last + 1), k % (last + 1));
+            let source = &x[(plane * height + 2 * i) * width..];
+            if i < last {
+                split_rows(&source[..2 * width], s, d);
+            } else {
+                for ((s, d), a) in s.iter_mut().zip(d).zip(source) {
+                    *s = *a * T::HALF;
+                    *d = *s;
+                }
             }
         }
     }
-    let (lh, rest) = detail.split_at_mut(h * w);
-    let (hl, hh) = rest.split_at_mut(h * w);
+    let (lh, rest) = detail.split_at_mut(rows * w);
+    let (hl, hh) = rest.split_at_mut(rows * w);
     split_columns(sums, width, low, hl);
-    split_columns(differences, width, lh, &mut hh[..h * w]);
+    split_columns(differences, width, lh, &mut hh[..rows * w]);
+}
+
+/// Halved sum and difference of the two rows of `source`.
+#[inline(always)]
+fn split_rows<T: Scalar>(source: &[T], sums: &mut [T], differences: &mut [T]) {
+    let (top, bottom) = source.split_at(sums.len());
+    for ((s, d), (a, c)) in sums.iter_mut().zip(differences).zip(top.iter().zip(bottom)) {
+        *s = (*a + *c) * T::HALF;
+        *d = (*a - *c) * T::HALF;
+    }
 }
 
 /// Sums and differences of neighbouring columns of rows of length `width`.
@@ -74,47 +91,53 @@ fn split_pairs<T: Scalar>(x: &[T], sums: &mut [T], differences: &mut [T]) {
     }
 }
 
-/// Merges bands into the map `y` of `size`, dropping what falls beyond it.
+/// Merges bands into the planes `y`, dropping what falls beyond them.
 #[inline(always)]
-pub(super) fn merge_plane<T: Scalar>(size: [usize; 2], bands: Bands<'_, T>, scratch: &mut [T], y: &mut [T]) {
-    let [height, width] = size;
-    let (h, w) = (height.div_ceil(2), width.div_ceil(2));
-    let (sums, rest) = scratch.split_at_mut(h * width);
-    let differences = &mut rest[..h * width];
+pub(super) fn merge_planes<T: Scalar>(planes: Planes, bands: Bands<'_, T>, scratch: &mut [T], y: &mut [T]) {
+    let [count, height, width] = planes;
+    let (rows, w) = (count * height.div_ceil(2), width.div_ceil(2));
+    let (sums, rest) = scratch.split_at_mut(rows * width);
+    let differences = &mut rest[..rows * width];
     let Some(detail) = bands.detail else {
         merge_columns(bands.low.unwrap_or_default(), None, width, sums);
-        return merge_rows(size, sums, None, y);
+        return merge_rows(planes, sums, None, y);
     };
-    let (lh, rest) = detail.split_at(h * w);
-    let (hl, hh) = rest.split_at(h * w);
+    let (lh, rest) = detail.split_at(rows * w);
+    let (hl, hh) = rest.split_at(rows * w);
     match bands.low {
         Some(low) => merge_columns(low, Some(hl), width, sums),
         None => merge_lone_differences(hl, width, sums),
     }
     merge_columns(lh, Some(hh), width, differences);
-    merge_rows(size, sums, Some(differences), y);
+    merge_rows(planes, sums, Some(differences), y);
 }
 
-/// Rows `2i` and `2i + 1` of `y` are sum and difference of the rows `i`.
+/// Rows `2i` and `2i + 1` of a plane of `y` are sum and difference of its rows `i`.
 #[inline(always)]
-fn merge_rows<T: Scalar>([height, width]: [usize; 2], sums: &[T], differences: Option<&[T]>, y: &mut [T]) {
-    for i in 0..height.div_ceil(2) {
-        let s = &sums[i * width..][..width];
-        let (top, rest) = y[2 * i * width..].split_at_mut(width);
-        let Some(differences) = differences else {
-            top.copy_from_slice(s);
-            if 2 * i + 1 < height {
-                rest[..width].copy_from_slice(s);
-            }
-            continue;
-        };
-        let d = &differences[i * width..][..width];
-        for (a, (s, d)) in top.iter_mut().zip(s.iter().zip(d)) {
-            *a = *s + *d;
-        }
-        if 2 * i + 1 < height {
-            for (c, (s, d)) in rest[..width].iter_mut().zip(s.iter().zip(d)) {
-                *c = *s - *d;
+fn merge_rows<T: Scalar>([_, height, width]: Planes, sums: &[T], differences: Option<&[T]>, y: &mut [T]) {
+    let h = height.div_ceil(2);
+    for (plane, y) in y.chunks_exact_mut(height * width).enumerate() {
+        for (i, pair) in y.chunks_mut(2 * width).enumerate() {
+            let k = plane * h + i;
+            let s = &sums[k * width..][..width];
+            let d = differences.map(|d| &d[k * width..][..width]);
+            let (top, bottom) = pair.split_at_mut(width);
+            let Some(d) = d else {
+                top.copy_from_slice(s);
+                if !bottom.is_empty() {
+                    bottom.copy_from_slice(s);
+                }
+                continue;
+            };
+            if bottom.is_empty() {
+                for (a, (s, d)) in top.iter_mut().zip(s.iter().zip(d)) {
+                    *a = *s + *d;
+                }
+            } else {
+                for ((a, c), (s, d)) in top.iter_mut().zip(bottom).zip(s.iter().zip(d)) {
+                    *a = *s + *d;
+                    *c = *s - *d;
+                }
             }
         }
     }

@@ -6,7 +6,7 @@
 //! dx = sum_b g_b / |b| S_b sign(B_b)
 //! ```
 //!
-//! with the synthesis `S_b` of the band alone. A plane goes through all levels while it is in the cache; of the forward
+//! with the synthesis `S_b` of the band alone. Planes go through all levels while they are in the cache; of the forward
 //! pass only the signs are kept, a byte each, so that the backward pass reads a quarter of a map and writes one.
 use super::haar;
 use super::scalar::{Bands, Scalar};
@@ -14,23 +14,35 @@ use super::scalar::{Bands, Scalar};
 /// Sums run side by side in this many lanes, whatever the processor, so that they do not depend on it.
 const LANES: usize = 16;
 
+/// Small planes are worked on together, up to this many numbers, so that short loops do not dominate.
+const GROUP: usize = 4096;
+
 /// Sizes of all levels of a map.
 #[derive(Debug, Clone)]
 pub struct Pyramid {
     map: [usize; 2],
+    /// Planes that are worked on together.
+    group: usize,
     /// Height and width of the bands of each level.
     bands: Vec<[usize; 2]>,
 }
 
 impl Pyramid {
-    /// The pyramid of maps of this height and width.
+    /// The pyramid of `planes` maps of this height and width.
     ///
     /// # Panics
     /// When `levels` is zero or the map empty.
-    pub fn new(map: [usize; 2], levels: usize) -> Self {
+    pub fn new(planes: usize, map: [usize; 2], levels: usize) -> Self {
         assert!(levels > 0 && map[0] > 0 && map[1] > 0, "an empty pyramid");
         let next = |size: &[usize; 2]| Some(size.map(|n| n.div_ceil(2)));
-        Self { map, bands: std::iter::successors(Some(map), next).skip(1).take(levels).collect() }
+        let most = (GROUP / (map[0] * map[1])).clamp(1, planes.max(1));
+        let group = (1..=most).rev().find(|g| planes % g == 0).unwrap_or(1);
+        Self { map, group, bands: std::iter::successors(Some(map), next).skip(1).take(levels).collect() }
+    }
+
+    /// Planes that are worked on together; a divisor of their number.
+    pub(super) fn group(&self) -> usize {
+        self.group
     }
 
     /// Bands: LL of the last level, then LH, HL, HH of each level, finest first.
@@ -40,30 +52,32 @@ impl Pyramid {
 
     /// Coefficients of band `b` in one plane.
     pub fn band_len(&self, b: usize) -> usize {
-        self.area(if b == 0 { self.bands.len() - 1 } else { (b - 1) / 3 })
-    }
-
-    /// Coefficients of a band of a level.
-    fn area(&self, level: usize) -> usize {
+        let level = if b == 0 { self.bands.len() - 1 } else { (b - 1) / 3 };
         self.bands[level].iter().product()
     }
 
-    /// Size of the map that a level splits.
-    fn source(&self, level: usize) -> [usize; 2] {
-        if level == 0 { self.map } else { self.bands[level - 1] }
+    /// Coefficients of a band of a level in a group.
+    fn area(&self, level: usize) -> usize {
+        self.group * self.band_len(1 + 3 * level)
     }
 
-    /// Bytes of signs of one plane: those of LL, then of the detail of each level.
+    /// The planes that a level splits.
+    fn source(&self, level: usize) -> haar::Planes {
+        let [h, w] = if level == 0 { self.map } else { self.bands[level - 1] };
+        [self.group, h, w]
+    }
+
+    /// Bytes of signs of a group: those of LL, then of LH, HL, HH of each level.
     pub(super) fn signs_len(&self) -> usize {
-        (0..self.bands()).map(|b| self.band_len(b)).sum()
+        (0..self.bands()).map(|b| self.group * self.band_len(b)).sum()
     }
 
     /// Scratch of one thread.
     pub(super) fn scratch<T: Scalar>(&self) -> Scratch<T> {
         let zeros = |n| vec![T::default(); n];
         Scratch {
-            map: zeros(self.map[0] * self.map[1]),
-            rows: zeros(haar::scratch_len(self.map)),
+            map: zeros(self.group * self.map[0] * self.map[1]),
+            rows: zeros(haar::scratch_len(self.source(0))),
             detail: zeros(3 * self.area(0)),
             lows: (0..self.bands.len()).map(|l| zeros(self.area(l))).collect(),
         }
@@ -78,15 +92,15 @@ pub(super) struct Scratch<T> {
     lows: Vec<Vec<T>>,
 }
 
-/// What the forward pass of a plane yields: the sum of each band, and its signs (empty: not wanted).
+/// What the forward pass of a group yields: the sum of each band, and its signs (empty: not wanted).
 pub(super) struct Results<'a> {
     pub sums: &'a mut [f64],
     pub signs: &'a mut [i8],
 }
 
-/// `|B|` summed per band of one plane of `x` or `x - y`, and the signs.
+/// `|B|` summed per band of one group of planes of `x` or `x - y`, and the signs.
 #[inline(always)]
-pub(super) fn forward_plane<T: Scalar>(
+pub(super) fn forward_group<T: Scalar>(
     p: &Pyramid,
     x: &[T],
     y: Option<&[T]>,
@@ -110,7 +124,7 @@ pub(super) fn forward_plane<T: Scalar>(
     for l in 0..levels {
         let low = lows.next().expect("one low band per level");
         let area = p.area(l);
-        haar::split_plane(p.source(l), source, rows, low, &mut detail[..3 * area]);
+        haar::split_planes(p.source(l), source, rows, low, &mut detail[..3 * area]);
         let (here, finer) = if signs.is_empty() { (signs, &mut [][..]) } else { signs.split_at_mut(3 * area) };
         for k in 0..3 {
             let keep = if here.is_empty() { &mut [][..] } else { &mut here[k * area..][..area] };
@@ -138,12 +152,13 @@ fn measure<T: Scalar>(band: &[T], signs: &mut [i8]) -> f64 {
     for (sign, v) in signs.iter_mut().zip(band) {
         *sign = i8::from(*v > T::default()) - i8::from(*v < T::default());
     }
-    lanes.iter().map(|v| v.wide()).sum()
+    let quarter = |k: usize| (lanes[k] + lanes[k + 4]) + (lanes[k + 8] + lanes[k + 12]);
+    (0..4).map(|k| quarter(k).wide()).sum()
 }
 
-/// The gradient of one plane from the signs and `g`, the gradients of the bands' means over their sizes.
+/// The gradient of one group of planes from the signs and `g`, the gradients of the bands' means over their sizes.
 #[inline(always)]
-pub(super) fn backward_plane<T: Scalar>(p: &Pyramid, signs: &[i8], g: &[T], scratch: &mut Scratch<T>, dx: &mut [T]) {
+pub(super) fn backward_group<T: Scalar>(p: &Pyramid, signs: &[i8], g: &[T], scratch: &mut Scratch<T>, dx: &mut [T]) {
     let Scratch { rows, detail, lows, .. } = scratch;
     let levels = p.bands.len();
     let (ll, mut signs) = signs.split_at(p.area(levels - 1));
@@ -156,7 +171,7 @@ pub(super) fn backward_plane<T: Scalar>(p: &Pyramid, signs: &[i8], g: &[T], scra
         }
         let (finer, low) = lows.split_at_mut(l);
         let out = if l == 0 { &mut dx[..] } else { &mut finer[l - 1][..] };
-        haar::merge_plane(p.source(l), Bands { low: Some(&low[0]), detail: Some(&detail[..3 * area]) }, rows, out);
+        haar::merge_planes(p.source(l), Bands { low: Some(&low[0]), detail: Some(&detail[..3 * area]) }, rows, out);
         signs = finer_signs;
     }
 }

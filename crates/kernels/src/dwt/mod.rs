@@ -116,11 +116,11 @@ pub fn merge(low: Tensor<4>, detail: Tensor<5>, frame: &Arc<Frame>) -> Tensor<4>
 /// # Panics
 /// When [`has_kernels`] is false, the shapes differ, or `levels` is zero.
 pub fn haar_l1(x: Tensor<4>, y: Option<Tensor<4>>, levels: usize) -> Tensor<1> {
-    let [_, _, h, w] = x.dims();
+    let [n, c, h, w] = x.dims();
     if let Some(y) = &y {
         assert!(x.dims() == y.dims() && x.dtype() == y.dtype(), "{:?} against {:?}", x.dims(), y.dims());
     }
-    let pyramid = Arc::new(Pyramid::new([h, w], levels));
+    let pyramid = Arc::new(Pyramid::new(n * c, [h, w], levels));
     let x = x.into_dispatch();
     Tensor::from_dispatch(match y {
         None => <Dispatch as DwtOps>::subband_haar_l1(x, pyramid),

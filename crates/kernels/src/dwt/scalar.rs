@@ -6,6 +6,7 @@ use burn::prelude::*;
 use burn::tensor::{Bytes, Element};
 
 use super::frame::{AxisMatrix, AxisSplit};
+use super::haar::Planes;
 use super::haar_l1::{Pyramid, Results, Scratch};
 
 /// f32 or f64.
@@ -37,13 +38,13 @@ pub(super) trait Scalar:
     fn split_plane(m: &Matrices<Self>, x: &[Self], scratch: &mut [Self], low: &mut [Self], detail: &mut [Self]);
     /// Merges every plane; see [`super::separable::merge_plane`].
     fn merge_plane(m: &Matrices<Self>, bands: Bands<'_, Self>, scratch: &mut [Self], y: &mut [Self]);
-    /// See [`super::haar::split_plane`].
-    fn haar_split(size: [usize; 2], x: &[Self], scratch: &mut [Self], low: &mut [Self], detail: &mut [Self]);
-    /// See [`super::haar::merge_plane`].
-    fn haar_merge(size: [usize; 2], bands: Bands<'_, Self>, scratch: &mut [Self], y: &mut [Self]);
-    /// See [`super::haar_l1::forward_plane`].
+    /// See [`super::haar::split_planes`].
+    fn haar_split(planes: Planes, x: &[Self], scratch: &mut [Self], low: &mut [Self], detail: &mut [Self]);
+    /// See [`super::haar::merge_planes`].
+    fn haar_merge(planes: Planes, bands: Bands<'_, Self>, scratch: &mut [Self], y: &mut [Self]);
+    /// See [`super::haar_l1::forward_group`].
     fn l1_forward(p: &Pyramid, x: &[Self], y: Option<&[Self]>, scratch: &mut Scratch<Self>, results: Results<'_>);
-    /// See [`super::haar_l1::backward_plane`].
+    /// See [`super::haar_l1::backward_group`].
     fn l1_backward(p: &Pyramid, signs: &[i8], g: &[Self], scratch: &mut Scratch<Self>, dx: &mut [Self]);
 }
 
@@ -104,12 +105,12 @@ macro_rules! scalar {
     ($t:ident, $versions:ident) => {
         /// The kernels of one number type, compiled for several instruction sets.
         mod $versions {
-            use super::super::haar::{merge_plane as haar_merge_body, split_plane as haar_split_body};
+            use super::super::haar::{merge_planes as haar_merge_body, split_planes as haar_split_body};
             use super::super::haar_l1::{
-                Pyramid, Results, Scratch, backward_plane as l1_backward_body, forward_plane as l1_forward_body,
+                Pyramid, Results, Scratch, backward_group as l1_backward_body, forward_group as l1_forward_body,
             };
             use super::super::separable::{merge_plane as merge_body, split_plane as split_body};
-            use super::{Bands, Matrices};
+            use super::{Bands, Matrices, Planes};
             use crate::simd::multiversion;
 
             type Slice = [$t];
@@ -123,12 +124,12 @@ macro_rules! scalar {
             }
             multiversion! {
                 pub(super) fn haar_split(
-                    size: [usize; 2], x: &Slice, s: &mut Slice, low: &mut Slice, detail: &mut Slice
+                    planes: Planes, x: &Slice, s: &mut Slice, low: &mut Slice, detail: &mut Slice
                 ) = haar_split_body;
             }
             multiversion! {
                 pub(super) fn haar_merge(
-                    size: [usize; 2], b: Bands<'_, $t>, s: &mut Slice, y: &mut Slice
+                    planes: Planes, b: Bands<'_, $t>, s: &mut Slice, y: &mut Slice
                 ) = haar_merge_body;
             }
             multiversion! {
@@ -178,12 +179,12 @@ macro_rules! scalar {
                 $versions::merge(m, bands, s, y);
             }
 
-            fn haar_split(size: [usize; 2], x: &[Self], s: &mut [Self], low: &mut [Self], detail: &mut [Self]) {
-                $versions::haar_split(size, x, s, low, detail);
+            fn haar_split(planes: Planes, x: &[Self], s: &mut [Self], low: &mut [Self], detail: &mut [Self]) {
+                $versions::haar_split(planes, x, s, low, detail);
             }
 
-            fn haar_merge(size: [usize; 2], bands: Bands<'_, Self>, s: &mut [Self], y: &mut [Self]) {
-                $versions::haar_merge(size, bands, s, y);
+            fn haar_merge(planes: Planes, bands: Bands<'_, Self>, s: &mut [Self], y: &mut [Self]) {
+                $versions::haar_merge(planes, bands, s, y);
             }
 
             fn l1_forward(p: &Pyramid, x: &[Self], y: Option<&[Self]>, s: &mut Scratch<Self>, r: Results<'_>) {
