@@ -22,9 +22,14 @@ import collections, statistics, sys
 
 times = collections.defaultdict(list)
 for line in open(sys.argv[1]):
-    side, case, shape, median, *_ = line.rstrip("\n").split("\t")
-    times[side, case, shape].append(float(median))
-print(f"{'case':28}{'shape':>16}{'PyTorch ms':>12}{'Subband ms':>12}{'ratio':>8}")
+    side, case, *fields = line.rstrip("\n").split("\t")
+    try:
+        float(fields[0])
+        fields.insert(0, "")  # the name of the case holds the shape
+    except ValueError:
+        pass
+    times[side, case, fields[0]].append(float(fields[1]))
+print(f"{'case':34}{'shape':>16}{'PyTorch ms':>12}{'Subband ms':>12}{'ratio':>8}")
 for (side, case, shape), ours in times.items():
     if side != "rust":
         continue
@@ -33,5 +38,5 @@ for (side, case, shape), ours in times.items():
         continue
     theirs = statistics.median(times["torch", max(match, key=len), shape])
     ours = statistics.median(ours)
-    print(f"{case:28}{shape:>16}{theirs:12.1f}{ours:12.2f}{theirs / ours:8.1f}")
+    print(f"{case:34}{shape:>16}{theirs:12.1f}{ours:12.2f}{theirs / ours:8.1f}")
 PY

@@ -93,11 +93,16 @@ mod tests {
 
     #[test]
     fn pieces_arrive_zeroed_and_in_order() {
-        let (a, b) = in_pieces(3, [2, 1], || (), |(), k, a: &mut [f32], b: &mut [i8]| {
-            assert_eq!(a, [0.0, 0.0]);
-            a[1] = k as f32;
-            b[0] = -(k as i8);
-        });
+        let (a, b) = in_pieces(
+            3,
+            [2, 1],
+            || (),
+            |(), k, a: &mut [f32], b: &mut [i8]| {
+                assert_eq!(a, [0.0, 0.0]);
+                a[1] = k as f32;
+                b[0] = -(k as i8);
+            },
+        );
         assert_eq!(a, [0.0, 0.0, 0.0, 1.0, 0.0, 2.0]);
         assert_eq!(b, [0, -1, -2]);
         assert!(in_equal_pieces(0, 4, || (), |(), _, _: &mut [f64]| unreachable!("there is no piece")).is_empty());

@@ -113,11 +113,7 @@ impl<B: Backend + DwtOps + DwtGradients, C: CheckpointStrategy> DwtOps for Autod
         }
     }
 
-    fn subband_haar_l1_between(
-        x: FloatTensor<Self>,
-        y: FloatTensor<Self>,
-        pyramid: Arc<Pyramid>,
-    ) -> FloatTensor<Self> {
+    fn subband_haar_l1_between(x: FloatTensor<Self>, y: FloatTensor<Self>, pyramid: Arc<Pyramid>) -> FloatTensor<Self> {
         let (shape, nodes) = (x.shape().dims(), [x.node(), y.node()]);
         match Backward::<B, 2>::prepare::<C>(BandDistances, nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {

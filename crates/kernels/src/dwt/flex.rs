@@ -85,11 +85,15 @@ fn l1<T: Scalar>(x: FlexTensor, y: Option<FlexTensor>, p: &Pyramid, keep: bool) 
     let (planes, area) = (n * c, p.group() * height * width);
     let (x, y) = (T::values(&x), y.as_ref().map(T::values));
     let lengths = [if keep { p.signs_len() } else { 0 }, p.bands()];
-    let (signs, sums): (Vec<i8>, Vec<f64>) =
-        in_pieces(planes / p.group(), lengths, || p.scratch::<T>(), |scratch, k, signs, sums| {
+    let (signs, sums): (Vec<i8>, Vec<f64>) = in_pieces(
+        planes / p.group(),
+        lengths,
+        || p.scratch::<T>(),
+        |scratch, k, signs, sums| {
             let y = y.map(|y| &y[k * area..][..area]);
             T::l1_forward(p, &x[k * area..][..area], y, scratch, Results { sums, signs });
-        });
+        },
+    );
     let mean = |b: usize| {
         let sum: f64 = sums.iter().skip(b).step_by(p.bands()).sum();
         T::of(sum / (planes * p.band_len(b)) as f64)
@@ -112,9 +116,14 @@ fn l1_gradient<T: Scalar>(
     let scale = |(b, g): (usize, &T)| T::of(direction * g.wide() / (n * c * p.band_len(b)) as f64);
     let g: Vec<T> = T::values(&dy).iter().enumerate().map(scale).collect();
     let (signs, each) = (signs.storage::<i8>(), p.signs_len());
-    let dx = in_equal_pieces(n * c / p.group(), p.group() * height * width, || p.scratch::<T>(), |s, k, dx| {
-        T::l1_backward(p, &signs[k * each..][..each], &g, s, dx);
-    });
+    let dx = in_equal_pieces(
+        n * c / p.group(),
+        p.group() * height * width,
+        || p.scratch::<T>(),
+        |s, k, dx| {
+            T::l1_backward(p, &signs[k * each..][..each], &g, s, dx);
+        },
+    );
     tensor(dx, &shape)
 }
 

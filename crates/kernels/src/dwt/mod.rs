@@ -11,8 +11,8 @@
 //! and every sum has a fixed order, so results are equal bit for bit for any number of threads.
 use std::sync::Arc;
 
-use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension, flex::FlexTensor};
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension, flex::FlexTensor};
 use burn::prelude::*;
 use burn::tensor::DType;
 
@@ -39,11 +39,7 @@ pub trait DwtOps: Backend {
     /// Means of the absolute values of all bands of `x`.
     fn subband_haar_l1(x: FloatTensor<Self>, pyramid: Arc<Pyramid>) -> FloatTensor<Self>;
     /// Means of the absolute values of all bands of `x - y`.
-    fn subband_haar_l1_between(
-        x: FloatTensor<Self>,
-        y: FloatTensor<Self>,
-        pyramid: Arc<Pyramid>,
-    ) -> FloatTensor<Self>;
+    fn subband_haar_l1_between(x: FloatTensor<Self>, y: FloatTensor<Self>, pyramid: Arc<Pyramid>) -> FloatTensor<Self>;
 }
 
 /// The gradients of [`DwtOps`], on backends without autodiff.

@@ -21,7 +21,7 @@ fn map(shape: [usize; 4], dtype: DType) -> Tensor<4> {
 }
 
 fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
-    x.into_data().convert::<f64>().to_vec().unwrap()
+    x.into_data().convert::<f64>().try_to_vec().unwrap()
 }
 
 /// All bands, LL first, then LH, HL, HH of each level, finest first.
@@ -84,13 +84,17 @@ fn agrees_with_pywavelets_in_two_dimensions() {
         let size: [usize; 2] = [fields[2].parse().unwrap(), fields[3].parse().unwrap()];
         let expected: Vec<f64> = fields[4..].iter().map(|f| f.parse().unwrap()).collect();
         let config = Dwt2Config::new(fields[0], 3).with_boundary(Boundary::by_name(fields[1]).unwrap());
-        for (dwt, dtype, tolerance) in both(&config).iter().flat_map(|d| [(d, DType::F64, 1e-8), (d, DType::F32, 2e-4)]) {
+        for (dwt, dtype, tolerance) in both(&config).iter().flat_map(|d| [(d, DType::F64, 1e-8), (d, DType::F32, 2e-4)])
+        {
             let bands = all_bands(&dwt.forward(map([1, 1, size[0], size[1]], dtype)).unwrap());
             for (band, sums) in bands.iter().zip(expected.chunks(3)) {
                 let weighted = band.iter().enumerate().map(|(k, c)| c * (0.7 * k as f64).cos()).sum();
                 let found = [band.iter().sum(), weighted, band.iter().map(|c| c * c).sum()];
                 for (a, b) in found.iter().zip(sums) {
-                    assert!(close(*a, *b, tolerance * (band.len() as f64).sqrt()), "{line}: {found:?} {dwt:?} {dtype:?}");
+                    assert!(
+                        close(*a, *b, tolerance * (band.len() as f64).sqrt()),
+                        "{line}: {found:?} {dwt:?} {dtype:?}"
+                    );
                 }
                 compared += 1;
             }
@@ -182,7 +186,11 @@ fn the_gradient_is_the_adjoint() {
 #[test]
 fn orthogonal_wavelets_preserve_energy() {
     let energy = |v: &[f64]| v.iter().map(|c| c * c).sum::<f64>();
-    let cases = [("haar", Boundary::Zero, [7, 11]), ("db4", Boundary::Periodization, [16, 8]), ("sym8", Boundary::Periodization, [8, 24])];
+    let cases = [
+        ("haar", Boundary::Zero, [7, 11]),
+        ("db4", Boundary::Periodization, [16, 8]),
+        ("sym8", Boundary::Periodization, [8, 24]),
+    ];
     for (name, boundary, size) in cases {
         for dwt in both(&Dwt2Config::new(name, 3).with_boundary(boundary)) {
             let x = map([2, 3, size[0], size[1]], DType::F64);
