@@ -32,7 +32,7 @@ pub(super) fn split_planes<T: Scalar>(
     let (sums, rest) = scratch.split_at_mut(rows * width);
     let (sums, differences) = (&mut sums[..], &mut rest[..rows * width]);
     let out = sums.chunks_exact_mut(width).zip(differences.chunks_exact_mut(width));
-    if height % 2 == 0 {
+    if height.is_multiple_of(2) {
         // The rows of all planes are pairs.
         for (source, (s, d)) in x.chunks_exact(2 * width).zip(out) {
             split_rows(source, s, d);
@@ -71,7 +71,7 @@ fn split_rows<T: Scalar>(source: &[T], sums: &mut [T], differences: &mut [T]) {
 /// Sums and differences of neighbouring columns of rows of length `width`.
 #[inline(always)]
 fn split_columns<T: Scalar>(x: &[T], width: usize, sums: &mut [T], differences: &mut [T]) {
-    if width % 2 == 0 {
+    if width.is_multiple_of(2) {
         return split_pairs(x, sums, differences);
     }
     let w = width.div_ceil(2);
@@ -148,7 +148,7 @@ fn merge_rows<T: Scalar>([_, height, width]: Planes, sums: &[T], differences: Op
 fn merge_columns<T: Scalar>(low: &[T], high: Option<&[T]>, width: usize, out: &mut [T]) {
     let high = high.unwrap_or(&[]);
     let w = width.div_ceil(2);
-    let lines = if width % 2 == 0 { 1 } else { out.len() / width };
+    let lines = if width.is_multiple_of(2) { 1 } else { out.len() / width };
     let (per_out, per_band) = (out.len() / lines, low.len() / lines);
     for i in 0..lines {
         let out = &mut out[i * per_out..][..per_out];

@@ -36,7 +36,7 @@ impl Pyramid {
         assert!(levels > 0 && map[0] > 0 && map[1] > 0, "an empty pyramid");
         let next = |size: &[usize; 2]| Some(size.map(|n| n.div_ceil(2)));
         let most = (GROUP / (map[0] * map[1])).clamp(1, planes.max(1));
-        let group = (1..=most).rev().find(|g| planes % g == 0).unwrap_or(1);
+        let group = (1..=most).rev().find(|g| planes.is_multiple_of(*g)).unwrap_or(1);
         Self { map, group, bands: std::iter::successors(Some(map), next).skip(1).take(levels).collect() }
     }
 

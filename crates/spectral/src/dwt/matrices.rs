@@ -13,7 +13,7 @@ pub(super) fn band_len(wavelet: &Wavelet, boundary: Boundary, n: usize) -> usize
 
 /// Whether block arithmetic does the level: Haar never looks beyond the edge of an even size.
 pub(super) fn is_haar(wavelet: &Wavelet, boundary: Boundary, size: [usize; 2]) -> bool {
-    wavelet.is_haar() && (boundary == Boundary::Zero || size.iter().all(|n| n % 2 == 0))
+    wavelet.is_haar() && (boundary == Boundary::Zero || size.iter().all(|n| n.is_multiple_of(2)))
 }
 
 /// The frame whose split is one level of analysis of maps of this size.
