@@ -36,7 +36,8 @@ impl Stream {
     /// The sub-stream named `word`. Different words give unrelated streams.
     pub fn with(self, word: &str) -> Self {
         // FNV-1a over the bytes: stable across platforms and versions.
-        let hash = word.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let hash =
+            word.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         self.at(hash)
     }
 

@@ -78,9 +78,7 @@ fn filter_portable(x: Tensor<4>, k_re: Tensor<4>, k_im: Tensor<4>, mask: &Mask) 
     let [b, cin, h, w] = x.dims();
     let cout = k_re.dims()[1];
     let (z, m) = prepare(x, mask);
-    let by_frequency = |t: Tensor<4>, rows: usize, columns: usize| {
-        t.reshape([rows, columns, h * w]).permute([2, 0, 1])
-    };
+    let by_frequency = |t: Tensor<4>, rows: usize, columns: usize| t.reshape([rows, columns, h * w]).permute([2, 0, 1]);
     let [zr, zi] = [z.re, z.im].map(|t| by_frequency(t, b, cin));
     let [kr, ki] = [k_re, k_im].map(|t| by_frequency(t * m.clone(), cin, cout));
     let back = |t: Tensor<3>| t.permute([1, 2, 0]).reshape([b, cout, h, w]);

@@ -11,6 +11,8 @@ mod error;
 pub mod fam;
 pub mod fft;
 pub mod filter;
+#[cfg(test)]
+mod testing;
 pub mod wavelet;
 
 pub use boundary::Boundary;
