@@ -44,6 +44,7 @@ pub trait AttentionOps: Backend {
         rel_w: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
     /// The five gradients.
+    #[allow(clippy::type_complexity, reason = "the dispatch macro reads the tuple")]
     fn subband_local_attention_gradients(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,

@@ -91,5 +91,5 @@ fn filter_portable(x: Tensor<4>, k_re: Tensor<4>, k_im: Tensor<4>, mask: &Mask) 
 fn depthwise_portable(x: Tensor<4>, k_re: Tensor<3>, k_im: Tensor<3>, mask: &Mask) -> Tensor<4> {
     let (z, m) = prepare(x, mask);
     let [re, im] = [k_re, k_im].map(|t| t.unsqueeze::<4>() * m.clone());
-    portable::complex(z.mul(Spectrum { re, im }), true, 1.0).re
+    portable::complex(z * Spectrum { re, im }, true, 1.0).re
 }

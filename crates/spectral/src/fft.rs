@@ -99,12 +99,6 @@ impl Spectrum {
         Self { re: self.re, im: -self.im }
     }
 
-    /// Product with a complex tensor of a shape that broadcasts.
-    pub fn mul(self, other: Self) -> Self {
-        let re = self.re.clone() * other.re.clone() - self.im.clone() * other.im.clone();
-        Self { re, im: self.re * other.im + self.im * other.re }
-    }
-
     /// Product with a real tensor of a shape that broadcasts, such as a response `[1, 1, H, M]`.
     pub fn scale(self, factor: Tensor<4>) -> Self {
         Self { re: self.re * factor.clone(), im: self.im * factor }
@@ -120,6 +114,16 @@ impl Spectrum {
         }
         not_empty(&self.re)?;
         Ok(self)
+    }
+}
+
+/// Product with a complex tensor of a shape that broadcasts.
+impl std::ops::Mul for Spectrum {
+    type Output = Self;
+
+    fn mul(self, other: Self) -> Self {
+        let re = self.re.clone() * other.re.clone() - self.im.clone() * other.im.clone();
+        Self { re, im: self.re * other.im + self.im * other.re }
     }
 }
 

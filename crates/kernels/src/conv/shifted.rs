@@ -80,6 +80,7 @@ const WEIGHT_CHUNK: usize = 64 * 1024;
 
 /// `out[n, m, y, x]` for all groups. `out_size` is the destination's height and width; places which no phase targets
 /// keep what they held.
+#[allow(clippy::too_many_arguments, reason = "one call describes the whole product")]
 pub(crate) fn run(
     micro: &Micro,
     g: &ConvGeometry,

@@ -98,7 +98,7 @@ fn radices(len: usize) -> Option<Vec<usize>> {
     let mut rest = len;
     let mut odd = Vec::new();
     for prime in (3..=MAX_PRIME).step_by(2) {
-        while rest % prime == 0 {
+        while rest.is_multiple_of(prime) {
             odd.push(prime);
             rest /= prime;
         }

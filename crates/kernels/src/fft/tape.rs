@@ -52,12 +52,15 @@ fn take<B: Backend>(cell: &Cell<B>) -> [FloatTensor<B>; 2] {
     }
 }
 
+/// A tensor of the tape.
+type Taped<B, C> = FloatTensor<Autodiff<B, C>>;
+
 /// The two part nodes over a joint node.
 fn parts<B: Backend, C: CheckpointStrategy>(
-    joint: FloatTensor<Autodiff<B, C>>,
+    joint: Taped<B, C>,
     cell: &Cell<B>,
     (re, im): (FloatTensor<B>, FloatTensor<B>),
-) -> (FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>) {
+) -> (Taped<B, C>, Taped<B, C>) {
     let part = |i: usize, value| match Part.prepare::<C>([joint.node()]).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish((i, cell.clone()), value),
         OpsKind::UnTracked(prep) => prep.finish(value),

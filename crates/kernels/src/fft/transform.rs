@@ -149,8 +149,8 @@ unsafe fn butterflies<V: Lanes, const R: usize>(
     let (m, s) = (pass.count, pass.stride);
     for p in 0..m {
         let mut w = [[V::zero(); 2]; R];
-        for k in 1..R {
-            w[k] = splat(pass.twiddles[p * (R - 1) + k - 1]);
+        for (w, twiddle) in w[1..].iter_mut().zip(&pass.twiddles[p * (R - 1)..]) {
+            *w = splat(*twiddle);
         }
         for q in 0..s {
             // SAFETY: q + s (p + m k) and q + s (R p + k) lie below R m s, the length.

@@ -101,6 +101,7 @@ impl<V: Lanes, const CONJ: u8> Vectorized<V> for Run<V, CONJ> {
 impl<V: Lanes> Strip<V> {
     /// An R x S tile of C.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "row and column numbers address the tile and memory alike")]
     unsafe fn tile<const R: usize, const S: usize, const CONJ: u8>(&self, row: usize, column: usize) {
         let place = |p: Places, i: usize, j: usize| (i * p[0] + j * p[1]) * 2 * V::LANES;
         let mut sum = [[[V::zero(); 2]; S]; R];
