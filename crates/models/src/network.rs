@@ -54,7 +54,7 @@ impl NetworkConfig {
         }
         zoo::build(&self.name, self.in_channels, self.classes).ok_or_else(|| ModelError::UnknownNetwork {
             name: self.name.clone(),
-            nearest: nearest(&self.name, network_names().into_iter()),
+            nearest: nearest(&self.name, network_names()),
         })
     }
 }
