@@ -17,6 +17,7 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     failure::install_panic_hook();
+    subband_kernels::keep_freed_memory();
     let cli = Cli::parse();
     let Some(command) = cli.command else {
         print!("{}", guide::SHORT);

@@ -5,7 +5,7 @@
 //!
 //! | direction | method |
 //! |---|---|
-//! | forward | matrix product over shifted views of zero-padded planes ([`micro`]); stride s splits them into s x s phases |
+//! | forward | matrix product over shifted views of zero-padded planes (`micro.rs`); stride s splits them into s x s phases |
 //! | input gradient | the same, over the output's gradient, one product per phase of the input |
 //! | weight gradient | matrix product with channels innermost, positions as the inner loop |
 //! | depthwise, all three | shifted additions over whole planes |
