@@ -40,6 +40,29 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     fn mul_add(self, b: Self, c: Self) -> Self;
     /// `c - self * b`.
     fn neg_mul_add(self, b: Self, c: Self) -> Self;
+    /// `self / b`.
+    fn div(self, b: Self) -> Self;
+    /// The larger; `self` or `b` not a number: `b`.
+    fn max(self, b: Self) -> Self;
+    /// 2^n for `self` = n + [`Real::ROUND`], n within the exponents of normal numbers.
+    fn power_of_two(self) -> Self;
+    /// e^x for x below 88, to a few units in the last place; x below [`Real::LOWEST`] counts as that.
+    ///
+    /// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial, 2^n in the exponent bits.
+    #[inline(always)]
+    fn exp(self) -> Self {
+        let c = |x| Self::splat(Self::Real::from_f64(x));
+        let x = c(Self::Real::LOWEST).max(self);
+        let shifted = x.mul_add(c(std::f64::consts::LOG2_E), c(Self::Real::ROUND));
+        let n = shifted.sub(c(Self::Real::ROUND));
+        let [high, low] = Self::Real::LN_2;
+        let r = n.neg_mul_add(c(low), n.neg_mul_add(c(high), x));
+        let mut sum = c(FACTORIALS[Self::Real::TAYLOR]);
+        for k in (0..Self::Real::TAYLOR).rev() {
+            sum = sum.mul_add(r, c(FACTORIALS[k]));
+        }
+        sum.mul(shifted.power_of_two())
+    }
     /// Transposes `LANES` vectors in place.
     ///
     /// # Safety
@@ -67,6 +90,17 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         Self::zero().sub(self)
     }
 }
+
+/// 1 / k!.
+const FACTORIALS: [f64; 14] = {
+    let mut f = [1.0; 14];
+    let mut k = 1;
+    while k < 14 {
+        f[k] = f[k - 1] / k as f64;
+        k += 1;
+    }
+    f
+};
 
 /// A body to be compiled for the instruction set of `V`; `call` must be `#[inline(always)]`.
 pub(crate) trait Vectorized<V> {
@@ -100,8 +134,16 @@ pub(crate) trait Real:
     fn numbers(x: &FlexTensor) -> &[Self];
     /// A contiguous tensor.
     fn tensor(x: Vec<Self>, shape: &[usize]) -> FlexTensor;
-    /// e^x.
-    fn exp(self) -> Self;
+    /// 1.5 * 2^(bits of the mantissa): adding it rounds to an integer, which stands in the low bits.
+    const ROUND: f64;
+    /// ln 2 in two parts, the first short enough that its products with exponents are exact.
+    const LN_2: [f64; 2];
+    /// Below this, e^x is no normal number.
+    const LOWEST: f64;
+    /// Degree of the Taylor polynomial of e^r.
+    const TAYLOR: usize;
+    /// 2^n for `self` = n + ROUND.
+    fn power_of_two(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
     /// The cached plans of this type.
@@ -109,7 +151,7 @@ pub(crate) trait Real:
 }
 
 macro_rules! real {
-    ($t:ty, $dtype:expr, $exp:path, $wide:ty, $half:ty, $base:ty) => {
+    ($t:ty, $dtype:expr, [$mantissa:literal, $bias:literal, $ln2:expr, $lowest:literal, $taylor:literal], $wide:ty, $half:ty, $base:ty) => {
         impl Real for $t {
             #[inline(always)]
             fn from_f64(x: f64) -> Self {
@@ -135,9 +177,13 @@ macro_rules! real {
             fn tensor(x: Vec<Self>, shape: &[usize]) -> FlexTensor {
                 FlexTensor::new(Bytes::from_elems(x), Layout::contiguous(Shape::from(shape.to_vec())), $dtype)
             }
+            const ROUND: f64 = 1.5 * (1u64 << $mantissa) as f64;
+            const LN_2: [f64; 2] = $ln2;
+            const LOWEST: f64 = $lowest;
+            const TAYLOR: usize = $taylor;
             #[inline(always)]
-            fn exp(self) -> Self {
-                $exp(self)
+            fn power_of_two(self) -> Self {
+                <$t>::from_bits((self.to_bits() << $mantissa).wrapping_add($bias << $mantissa))
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
@@ -152,39 +198,13 @@ macro_rules! real {
 }
 
 #[cfg(target_arch = "x86_64")]
-real!(f32, DType::F32, exp_f32, x86::F32x16, x86::F32x8, Array<f32, 8>);
+real!(f32, DType::F32, [23, 127, [0.693_359_375, -2.121_944_400_546_905_8e-4], -87.0, 7], x86::F32x16, x86::F32x8, Array<f32, 8>);
 #[cfg(target_arch = "x86_64")]
-real!(f64, DType::F64, f64::exp, x86::F64x8, x86::F64x4, Array<f64, 4>);
+real!(f64, DType::F64, [52, 1023, [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10], -708.0, 13], x86::F64x8, x86::F64x4, Array<f64, 4>);
 #[cfg(not(target_arch = "x86_64"))]
-real!(f32, DType::F32, exp_f32, Array<f32, 8>, Array<f32, 8>, Array<f32, 8>);
+real!(f32, DType::F32, [23, 127, [0.693_359_375, -2.121_944_400_546_905_8e-4], -87.0, 7], Array<f32, 8>, Array<f32, 8>, Array<f32, 8>);
 #[cfg(not(target_arch = "x86_64"))]
-real!(f64, DType::F64, f64::exp, Array<f64, 4>, Array<f64, 4>, Array<f64, 4>);
-
-/// e^x to 2e-7 relative, without branches so that loops vectorise; 0 below e^-87, where f32 ends.
-///
-/// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 7, 2^n in the exponent bits.
-#[inline(always)]
-fn exp_f32(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    let bounded = if x < -87.0 {
-        -87.0
-    } else if x > 88.0 {
-        88.0
-    } else {
-        x
-    };
-    let shifted = bounded * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    // ln 2 in two parts, the first exact in products with n.
-    let r = (bounded - n * 0.693_359_4) - n * -2.121_944_4e-4;
-    let mut sum = 1.0 / 5040.0;
-    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        sum = sum * r + c;
-    }
-    let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-    if x < -87.0 { 0.0 } else { sum * scale }
-}
+real!(f64, DType::F64, [52, 1023, [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10], -708.0, 13], Array<f64, 4>, Array<f64, 4>, Array<f64, 4>);
 
 /// Lanes as an array, which the compiler vectorises for the base instruction set.
 #[derive(Clone, Copy)]
@@ -228,6 +248,18 @@ impl<T: Real, const N: usize> Lanes for Array<T, N> {
     fn neg_mul_add(self, b: Self, c: Self) -> Self {
         Self(std::array::from_fn(|l| c.0[l] - self.0[l] * b.0[l]))
     }
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        Self(std::array::from_fn(|l| self.0[l] / b.0[l]))
+    }
+    #[inline(always)]
+    fn max(self, b: Self) -> Self {
+        Self(std::array::from_fn(|l| if self.0[l] > b.0[l] { self.0[l] } else { b.0[l] }))
+    }
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        Self(self.0.map(T::power_of_two))
+    }
     fn vectorize<O: Vectorized<Self>>(op: O) {
         op.call();
     }
@@ -241,7 +273,8 @@ pub(crate) mod x86 {
 
     macro_rules! vector {
         ($(#[$meta:meta])* $name:ident, $real:ty, $reg:ty, $n:expr, $features:literal, $splat:ident, $load:ident, $store:ident,
-         $add:ident, $sub:ident, $mul:ident, $fmadd:ident, $fnmadd:ident, $transpose:ident) => {
+         $add:ident, $sub:ident, $mul:ident, $fmadd:ident, $fnmadd:ident, $div:ident, $max:ident, $power:ident,
+         $transpose:ident) => {
             $(#[$meta])*
             #[derive(Clone, Copy)]
             #[repr(transparent)]
@@ -285,6 +318,18 @@ pub(crate) mod x86 {
                     unsafe { Self($fnmadd(self.0, b.0, c.0)) }
                 }
                 #[inline(always)]
+                fn div(self, b: Self) -> Self {
+                    unsafe { Self($div(self.0, b.0)) }
+                }
+                #[inline(always)]
+                fn max(self, b: Self) -> Self {
+                    unsafe { Self($max(self.0, b.0)) }
+                }
+                #[inline(always)]
+                fn power_of_two(self) -> Self {
+                    unsafe { Self($power(self.0)) }
+                }
+                #[inline(always)]
                 unsafe fn transpose(tile: *mut Self) {
                     unsafe { $transpose(tile.cast()) }
                 }
@@ -302,22 +347,76 @@ pub(crate) mod x86 {
     vector!(
         /// 16 lanes of f32 (AVX-512).
         F32x16, f32, __m512, 16, "avx512f,avx512vl,avx2,fma", _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
-        _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, transpose_f32x16
+        _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_div_ps, _mm512_max_ps, power_f32x16, transpose_f32x16
     );
     vector!(
         /// 8 lanes of f64 (AVX-512).
         F64x8, f64, __m512d, 8, "avx512f,avx512vl,avx2,fma", _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd,
-        _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_fmadd_pd, _mm512_fnmadd_pd, transpose_f64x8
+        _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_fmadd_pd, _mm512_fnmadd_pd, _mm512_div_pd, _mm512_max_pd, power_f64x8, transpose_f64x8
     );
     vector!(
         /// 8 lanes of f32 (AVX2).
         F32x8, f32, __m256, 8, "avx2,fma", _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
-        _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, transpose_f32x8
+        _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_div_ps, _mm256_max_ps, power_f32x8, transpose_f32x8
     );
     vector!(
         /// 4 lanes of f64 (AVX2).
         F64x4, f64, __m256d, 4, "avx2,fma", _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd,
-        _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_fmadd_pd, _mm256_fnmadd_pd, transpose_f64x4
+        _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_fmadd_pd, _mm256_fnmadd_pd, _mm256_div_pd, _mm256_max_pd, power_f64x4, transpose_f64x4
+    );
+
+    macro_rules! power {
+        ($name:ident, $reg:ty, $as_int:ident, $shift:ident, $bits:literal, $add:ident, $set:ident, $bias:expr, $as_float:ident) => {
+            /// 2^n from n in the low bits of a mantissa.
+            #[inline(always)]
+            unsafe fn $name(x: $reg) -> $reg {
+                unsafe { $as_float($add($shift::<$bits>($as_int(x)), $set($bias << $bits))) }
+            }
+        };
+    }
+    power!(
+        power_f32x16,
+        __m512,
+        _mm512_castps_si512,
+        _mm512_slli_epi32,
+        23,
+        _mm512_add_epi32,
+        _mm512_set1_epi32,
+        127i32,
+        _mm512_castsi512_ps
+    );
+    power!(
+        power_f64x8,
+        __m512d,
+        _mm512_castpd_si512,
+        _mm512_slli_epi64,
+        52,
+        _mm512_add_epi64,
+        _mm512_set1_epi64,
+        1023i64,
+        _mm512_castsi512_pd
+    );
+    power!(
+        power_f32x8,
+        __m256,
+        _mm256_castps_si256,
+        _mm256_slli_epi32,
+        23,
+        _mm256_add_epi32,
+        _mm256_set1_epi32,
+        127i32,
+        _mm256_castsi256_ps
+    );
+    power!(
+        power_f64x4,
+        __m256d,
+        _mm256_castpd_si256,
+        _mm256_slli_epi64,
+        52,
+        _mm256_add_epi64,
+        _mm256_set1_epi64x,
+        1023i64,
+        _mm256_castsi256_pd
     );
 
     /// Exchanges off-diagonal squares of growing side: side 1, 2, 4, 8 transposes 16 rows.

@@ -9,10 +9,8 @@ use crate::fft::lanes::{Lanes, Real, Vectorized, WithLanes};
 use crate::fft::run::zeros;
 use crate::fft::scratch::with_scratch;
 
-/// Positions of a block.
+/// Positions of the longest block.
 const BLOCK: usize = 16;
-
-type Block<T> = [T; BLOCK];
 
 /// Inputs: q, k, v `[N, C, H, W]`, offsets along height and width `[C/2, 3]`.
 pub(super) struct Arguments<'a, T> {
@@ -144,8 +142,8 @@ impl<T: Real> Plane<'_, T> {
         }
     }
     /// Starts of the blocks.
-    fn blocks(&self) -> impl Iterator<Item = usize> + use<T> {
-        (0..self.size[0] * self.pitch()).step_by(BLOCK)
+    fn blocks<V: Lanes>(&self) -> impl Iterator<Item = usize> + use<V, T> {
+        (0..self.size[0] * self.pitch()).step_by(V::LANES)
     }
     /// Distance of neighbour n.
     #[inline(always)]
@@ -154,47 +152,38 @@ impl<T: Real> Plane<'_, T> {
     }
 }
 
+/// The vector at `at` of a bordered plane.
 #[inline(always)]
-fn read<T: Real>(from: &[T], at: usize) -> Block<T> {
-    let block: &[T] = &from[at..at + BLOCK];
-    std::array::from_fn(|l| block[l])
+fn read<V: Lanes>(from: &[V::Real], at: usize) -> V {
+    let block = &from[at..at + V::LANES];
+    // SAFETY: the slice has LANES numbers.
+    unsafe { V::load(block.as_ptr()) }
 }
 
 #[inline(always)]
-fn map<T: Real>(f: impl Fn(usize) -> T) -> Block<T> {
-    std::array::from_fn(f)
-}
-
-#[inline(always)]
-fn accumulate<T: Real>(to: &mut [T], at: usize, x: Block<T>) {
-    for (to, x) in to[at..at + BLOCK].iter_mut().zip(x) {
-        *to = *to + x;
-    }
+fn write<V: Lanes>(to: &mut [V::Real], at: usize, x: V) {
+    let block = &mut to[at..at + V::LANES];
+    // SAFETY: as in `read`.
+    unsafe { x.store(block.as_mut_ptr()) }
 }
 
 /// The nine weights and y of a block.
 #[inline(always)]
-fn attend<T: Real>(plane: &Plane<'_, T>, q: &Block<T>, k: &[T], v: &[T], at: usize) -> ([Block<T>; 9], Block<T>) {
-    let mut a = [*q; 9];
-    let mut max = *q;
-    for n in 0..9 {
-        let k = read(k, at + plane.offset(n));
-        a[n] = map(|l| q[l] * (k[l] + plane.rel[n]));
-        max = if n == 0 { a[0] } else { map(|l| if a[n][l] > max[l] { a[n][l] } else { max[l] }) };
+fn attend<V: Lanes>(plane: &Plane<'_, V::Real>, q: V, k: &[V::Real], v: &[V::Real], at: usize) -> ([V; 9], V) {
+    let logit = |n: usize| q.mul(read::<V>(k, at + plane.offset(n)).add(V::splat(plane.rel[n])));
+    let mut a: [V; 9] = std::array::from_fn(logit);
+    let mut max = a[0];
+    for a in &a[1..] {
+        max = max.max(*a);
     }
-    let mut sum = map(|_| T::from_f64(0.0));
-    let mut y = sum;
-    for n in 0..9 {
-        let v = read(v, at + plane.offset(n));
-        a[n] = map(|l| (a[n][l] - max[l]).exp());
-        sum = map(|l| sum[l] + a[n][l]);
-        y = map(|l| y[l] + a[n][l] * v[l]);
+    let (mut sum, mut y) = (V::zero(), V::zero());
+    for (n, a) in a.iter_mut().enumerate() {
+        *a = a.sub(max).exp();
+        sum = sum.add(*a);
+        y = a.mul_add(read(v, at + plane.offset(n)), y);
     }
-    let inverse = map(|l| T::from_f64(1.0) / sum[l]);
-    for a in &mut a {
-        *a = map(|l| a[l] * inverse[l]);
-    }
-    (a, map(|l| y[l] * inverse[l]))
+    let inverse = V::splat(V::Real::from_f64(1.0)).div(sum);
+    (a.map(|a| a.mul(inverse)), y.mul(inverse))
 }
 
 struct Forward<'a, T> {
@@ -212,10 +201,10 @@ impl<V: Lanes> Vectorized<V> for Forward<'_, V::Real> {
         plane.copy_in(q, plane.q, 0);
         plane.copy_in(k, plane.k, 1);
         plane.copy_in(v, plane.v, 1);
-        for at in plane.blocks() {
+        for at in plane.blocks::<V>() {
             // The queries of a block are not needed after it: the result takes their place.
-            let (_, out) = attend(&plane, &read(q, at), k, v, at);
-            q[at..at + BLOCK].copy_from_slice(&out);
+            let (_, out) = attend::<V>(&plane, read(q, at), k, v, at);
+            write(q, at, out);
         }
         plane.copy_out(y, q, 0);
     }
@@ -241,30 +230,29 @@ impl<V: Lanes> Vectorized<V> for Backward<'_, V::Real> {
         plane.copy_in(v, plane.v, 1);
         dk.fill(V::Real::from_f64(0.0));
         dv.fill(V::Real::from_f64(0.0));
-        let zero = map(|_| V::Real::from_f64(0.0));
-        let mut rel = [zero; 9];
-        for at in plane.blocks() {
-            let (q, g) = (read(q, at), read(g, at));
-            let (a, y) = attend(&plane, &q, k, v, at);
-            let mut sum = zero;
+        let mut rel = [V::zero(); 9];
+        for at in plane.blocks::<V>() {
+            let (q, g) = (read::<V>(q, at), read::<V>(g, at));
+            let (a, y) = attend(&plane, q, k, v, at);
+            let mut sum = V::zero();
             for n in 0..9 {
                 let i = at + plane.offset(n);
-                let (k, v) = (read(k, i), read(v, i));
-                let weight = map(|l| a[n][l] * g[l]);
-                let d = map(|l| weight[l] * (v[l] - y[l]));
-                sum = map(|l| sum[l] + d[l] * (k[l] + plane.rel[n]));
-                let dk_n = map(|l| d[l] * q[l]);
-                rel[n] = map(|l| rel[n][l] + dk_n[l]);
-                accumulate(dk, i, dk_n);
-                accumulate(dv, i, weight);
+                let weight = a[n].mul(g);
+                let d = weight.mul(read::<V>(v, i).sub(y));
+                sum = d.mul_add(read::<V>(k, i).add(V::splat(plane.rel[n])), sum);
+                rel[n] = d.mul_add(q, rel[n]);
+                write(dk, i, d.mul_add(q, read(dk, i)));
+                write(dv, i, read::<V>(dv, i).add(weight));
             }
-            dq[at..at + BLOCK].copy_from_slice(&sum);
+            write(dq, at, sum);
         }
         plane.copy_out(to.q, dq, 0);
         plane.copy_out(to.k, dk, 1);
         plane.copy_out(to.v, dv, 1);
         for (to, rel) in to.rel.iter_mut().zip(rel) {
-            *to = rel.into_iter().fold(V::Real::from_f64(0.0), |a, x| a + x);
+            let mut lanes = [V::Real::from_f64(0.0); 16];
+            write(&mut lanes, 0, rel);
+            *to = lanes.into_iter().fold(V::Real::from_f64(0.0), |a, x| a + x);
         }
     }
 }
