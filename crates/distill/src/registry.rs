@@ -3,7 +3,6 @@ use burn::module::Module;
 use burn::prelude::*;
 use subband_seed::Stream;
 
-use subband_models::nearest;
 use crate::keys::field_names;
 use crate::parameters::{Parameters, StateDict, load, name_ids, state};
 use crate::term::TERM_KEYS;
@@ -12,6 +11,7 @@ use crate::{AttentionTransfer, Dkd, FamKd, FitNet, Kd, Ofa, ReviewKd, Rkd};
 use crate::{
     AttentionTransferConfig, DkdConfig, FamKdConfig, FitNetConfig, KdConfig, OfaConfig, ReviewKdConfig, RkdConfig,
 };
+use subband_models::nearest;
 
 macro_rules! registry {
     ($($(#[$doc:meta])* $method:ident($config:ident);)+) => {

@@ -284,14 +284,8 @@ impl<B: Backend + BatchNormOps, C: CheckpointStrategy> BatchNormOps for Autodiff
                 let ([x, gamma, beta, stats], options) = ops.state;
                 let dy = grads.consume::<B>(&ops.node);
                 let [to_x, to_gamma, to_beta] = ops.parents;
-                let sums = B::subband_norm_sums(
-                    dy.clone(),
-                    x.clone(),
-                    gamma.clone(),
-                    beta.clone(),
-                    stats.clone(),
-                    options,
-                );
+                let sums =
+                    B::subband_norm_sums(dy.clone(), x.clone(), gamma.clone(), beta.clone(), stats.clone(), options);
                 let row = |i: usize| {
                     let channels = gamma_len::<B>(&gamma);
                     let slices = [burn::tensor::Slice::from(i..i + 1), burn::tensor::Slice::from(0..channels)];
@@ -369,8 +363,7 @@ pub fn batch_norm_train(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, options
     if !(crate::is_flex(&x) && x.dtype() == DType::F32 && gamma.dtype() == DType::F32) {
         return portable(x, plain, gamma, beta, options);
     }
-    let stats: Tensor<2> =
-        Tensor::from_dispatch(<Dispatch as BatchNormOps>::subband_norm_stats(plain.into_dispatch()));
+    let stats: Tensor<2> = Tensor::from_dispatch(<Dispatch as BatchNormOps>::subband_norm_stats(plain.into_dispatch()));
     let row = |i: usize| stats.clone().slice([i..i + 1, 0..channels]).reshape([channels]);
     let (mean, variance) = (row(0), row(1));
     let on_device = if x.device().is_autodiff() { Tensor::from_inner(stats) } else { stats };
@@ -436,7 +429,9 @@ mod tests {
         for shape in [[2, 3, 5, 7], [1, 1, 1, 2], [4, 2, 1, 1], [3, 5, 33, 2], [2, 16, 16, 16]] {
             for relu in [false, true] {
                 let (fast, slow) = (run(shape, relu, true), run(shape, relu, false));
-                for (name, (a, b)) in ["y", "mean", "variance", "dx", "dgamma", "dbeta"].iter().zip(fast.iter().zip(&slow)) {
+                for (name, (a, b)) in
+                    ["y", "mean", "variance", "dx", "dgamma", "dbeta"].iter().zip(fast.iter().zip(&slow))
+                {
                     for (a, b) in a.iter().zip(b) {
                         assert!((a - b).abs() < 3e-4 * (1.0 + b.abs()), "{name} {shape:?} relu {relu}: {a} for {b}");
                     }

@@ -126,8 +126,7 @@ fn scatter(plane: &Plane<'_>, to: &mut [f32], width: usize) {
 /// dW `[C, 1, kh, kw]`; each channel sums over the batch in order.
 pub(crate) fn weight_gradient(g: &ConvGeometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let product = Shifted::forward(g);
-    let (in_area, out_area, kernel) =
-        (g.input[0] * g.input[1], g.output[0] * g.output[1], g.kernel[0] * g.kernel[1]);
+    let (in_area, out_area, kernel) = (g.input[0] * g.input[1], g.output[0] * g.output[1], g.kernel[0] * g.kernel[1]);
     let mut dw = vec![0.0; g.channels_out * kernel];
     dw.par_chunks_exact_mut(kernel).enumerate().for_each_init(
         || Plane::new(&product),

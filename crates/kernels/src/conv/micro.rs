@@ -80,9 +80,7 @@ unsafe fn portable(a: *const f32, a_stride: usize, b: *const f32, rows: &[u32], 
     let mut acc = [[0.0f32; 16]; 4];
     for (k, &row) in rows.iter().enumerate() {
         // SAFETY: by the contract above.
-        let (a, b) = unsafe {
-            (&*a.add(k * a_stride).cast::<[f32; 4]>(), &*b.add(row as usize).cast::<[f32; 16]>())
-        };
+        let (a, b) = unsafe { (&*a.add(k * a_stride).cast::<[f32; 4]>(), &*b.add(row as usize).cast::<[f32; 16]>()) };
         for (acc, &a) in acc.iter_mut().zip(a) {
             for (c, &b) in acc.iter_mut().zip(b) {
                 *c += a * b;
@@ -134,9 +132,27 @@ macro_rules! x86_kernel {
 
 #[cfg(target_arch = "x86_64")]
 x86_kernel!(
-    avx512, "avx512f", 16, 8, 3, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_storeu_ps
+    avx512,
+    "avx512f",
+    16,
+    8,
+    3,
+    _mm512_setzero_ps,
+    _mm512_loadu_ps,
+    _mm512_set1_ps,
+    _mm512_fmadd_ps,
+    _mm512_storeu_ps
 );
 #[cfg(target_arch = "x86_64")]
 x86_kernel!(
-    avx2, "avx2,fma", 8, 4, 3, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_storeu_ps
+    avx2,
+    "avx2,fma",
+    8,
+    4,
+    3,
+    _mm256_setzero_ps,
+    _mm256_loadu_ps,
+    _mm256_set1_ps,
+    _mm256_fmadd_ps,
+    _mm256_storeu_ps
 );

@@ -21,7 +21,6 @@ use burn::backend::{Backend, Dispatch, Flex, backend_extension, flex::FlexTensor
 use burn::prelude::*;
 use burn::tensor::DType;
 
-
 mod depthwise;
 mod geometry;
 mod micro;
@@ -139,7 +138,13 @@ impl ConvOps for Flex {
 }
 
 impl ConvInferenceOps for Flex {
-    fn subband_conv2d_inference(x: FlexTensor, w: FlexTensor, bias: FlexTensor, g: ConvGeometry, relu: bool) -> FlexTensor {
+    fn subband_conv2d_inference(
+        x: FlexTensor,
+        w: FlexTensor,
+        bias: FlexTensor,
+        g: ConvGeometry,
+        relu: bool,
+    ) -> FlexTensor {
         let (x, w, bias) = (contiguous(x), contiguous(w), contiguous(bias));
         let epilogue = Epilogue { bias: Some(values(&bias)), relu };
         tensor4(forward(&g, values(&x), values(&w), epilogue), output_shape(&g))

@@ -189,12 +189,7 @@ impl Cut {
     fn task(&self, index: usize) -> Task {
         let (block, strip) = (index / self.strips(), index % self.strips());
         let (first, row) = (block * self.group, strip * self.strip);
-        Task {
-            first,
-            count: self.group.min(self.images - first),
-            row,
-            rows: self.strip.min(self.rows - row),
-        }
+        Task { first, count: self.group.min(self.images - first), row, rows: self.strip.min(self.rows - row) }
     }
 }
 

@@ -73,7 +73,14 @@ fn check(g: &ConvGeometry, stream: &mut Stream) {
     }
 }
 
-fn geometry(x: [usize; 4], w: [usize; 4], stride: usize, padding: usize, dilation: usize, groups: usize) -> ConvGeometry {
+fn geometry(
+    x: [usize; 4],
+    w: [usize; 4],
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+    groups: usize,
+) -> ConvGeometry {
     ConvGeometry::new(x, w, [stride; 2], [padding; 2], [dilation; 2], groups).unwrap()
 }
 

@@ -138,8 +138,7 @@ impl Operands {
         let fill = |(i, (to_x, to_dy)): (usize, (&mut [f32], &mut [f32]))| {
             let image = images.start + i;
             let (in_area, out_area) = (g.input[0] * g.input[1], g.output[0] * g.output[1]);
-            let from_x =
-                &x[(image * g.channels_in + group * g.group_in()) * in_area..][..g.group_in() * in_area];
+            let from_x = &x[(image * g.channels_in + group * g.group_in()) * in_area..][..g.group_in() * in_area];
             let from_dy =
                 &dy[(image * g.channels_out + group * g.group_out()) * out_area..][..g.group_out() * out_area];
             channels_last(from_x, g.group_in(), g.input, g.padding, to_x, layout.channels, layout.padded);

@@ -14,7 +14,9 @@
 //! real transform; 2 and scale 1 / (H W) give its inverse, for spectra of real signals and for any others.
 //!
 //! The algorithm is described in the modules `group` (planes as lanes), `plan` (any length) and `transform` (passes).
-use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension, flex::FlexTensor, tensor::FloatTensor};
+use burn::backend::{
+    Backend, Dispatch, Flex, TensorMetadata, backend_extension, flex::FlexTensor, tensor::FloatTensor,
+};
 use burn::prelude::*;
 use burn::tensor::DType;
 

@@ -167,7 +167,10 @@ fn adjoints_and_energy() {
         let t = noise(2 * n, 4);
         let unitary = 1.0 / ((h * w) as f64).sqrt();
         let forward = run::complex(size, halves(&z), false, unitary).concat();
-        assert!((dot(&forward, &t) - dot(&z, &run::complex(size, halves(&t), true, unitary).concat())).abs() < 1e-11 * n as f64);
+        assert!(
+            (dot(&forward, &t) - dot(&z, &run::complex(size, halves(&t), true, unitary).concat())).abs()
+                < 1e-11 * n as f64
+        );
         assert!((dot(&forward, &forward) - dot(&z, &z)).abs() < 1e-11 * n as f64);
     }
 }

@@ -9,7 +9,9 @@ use burn::backend::autodiff::{
     grads::Gradients,
     ops::{Backward, Ops, OpsKind, unary},
 };
-use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension, flex::FlexTensor, tensor::FloatTensor};
+use burn::backend::{
+    Backend, Dispatch, Flex, TensorMetadata, backend_extension, flex::FlexTensor, tensor::FloatTensor,
+};
 use burn::prelude::*;
 use burn::tensor::DType;
 use std::sync::Arc;
@@ -17,8 +19,6 @@ use std::sync::Arc;
 mod blocks;
 mod fam;
 mod product;
-#[cfg(test)]
-mod tests;
 
 use crate::fft::lanes::Real;
 use crate::fft::{by_dtype, dense};
