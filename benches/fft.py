@@ -1,27 +1,14 @@
 """The cases of crates/spectral/benches/fft.rs in PyTorch, 2 threads: prints `case<TAB>median ms`.
 
-Installs PyTorch into a virtual environment (argument --venv, default target/bench-venv) when it is not importable.
+An argument keeps the cases whose names contain it.
 """
-import argparse
-import os
 import statistics
-import subprocess
 import sys
 import time
-from pathlib import Path
 
-THREADS = 2
-REPEATS = 11
+import environment
 
-
-def run_in_venv(venv):
-    """Makes the environment if needed and starts this program again in it."""
-    python = Path(venv) / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    if subprocess.run([str(python), "-c", "import torch, numpy"], stderr=subprocess.DEVNULL).returncode:
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "numpy", "torch==2.9.0"], check=True)
-    os.execv(str(python), [str(python), *sys.argv])
+RUNS = 11
 
 
 def report(name, run, only):
@@ -30,7 +17,7 @@ def report(name, run, only):
     run()
     run()
     times = []
-    for _ in range(REPEATS):
+    for _ in range(RUNS):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
@@ -102,19 +89,12 @@ def modules(torch, only):
 
 
 def main():
-    root = Path(__file__).resolve().parent.parent
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("only", nargs="?", default="", help="run the cases whose names contain this")
-    arguments.add_argument("--venv", default=str(root / "target" / "bench-venv"))
-    given = arguments.parse_args()
-    try:
-        import torch
-    except ImportError:
-        run_in_venv(given.venv)
-    torch.set_num_threads(THREADS)
-    torch.manual_seed(1)
-    transforms(torch, given.only)
-    modules(torch, given.only)
+    environment.ensure()
+    import torch
+
+    only = sys.argv[1] if len(sys.argv) > 1 else ""
+    transforms(torch, only)
+    modules(torch, only)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ fn modules(device: &Device) {
 }
 
 fn main() {
+    subband_kernels::keep_freed_memory();
     let device = Device::flex();
     transforms(&device);
     modules(&device);

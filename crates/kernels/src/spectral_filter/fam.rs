@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use crate::fft::group::Grid;
 use crate::fft::lanes::{Lanes, Real, WithLanes};
 use crate::fft::run::zeros;
+use crate::fft::scratch::Shared;
 
 use super::blocks::Blocks;
 use super::product::{Conj, Places, Product};
@@ -68,14 +69,17 @@ fn hermitian<V: Lanes>(sizes: &Sizes, grid: &Grid<V::Real>, filter: Filter<'_, V
         })
         .collect();
     let mut blocks = Blocks::zeros(count, grid.frequencies(), lanes);
-    blocks.values.par_chunks_mut(2 * lanes * count).zip(table.par_chunks(lanes)).for_each(|(block, table)| {
-        for (p, to) in block.chunks_mut(2 * lanes).enumerate() {
-            let (re, im) = (&filter.re[p * area..][..area], &filter.im[p * area..][..area]);
+    let to = Shared::new(&mut blocks.values);
+    (0..count).into_par_iter().for_each(|p| {
+        let (re, im) = (&filter.re[p * area..][..area], &filter.im[p * area..][..area]);
+        for (b, table) in table.chunks(lanes).enumerate() {
+            // SAFETY: block b holds 2 * lanes numbers of each plane, and only this task writes those of plane p.
+            let to = unsafe { std::slice::from_raw_parts_mut(to.at((b * count + p) * 2 * lanes), 2 * lanes) };
             let (to_re, to_im) = to.split_at_mut(lanes);
-            for (l, &(at, back, here, there)) in table.iter().enumerate() {
+            for (&(at, back, here, there), (to_re, to_im)) in table.iter().zip(to_re.iter_mut().zip(to_im)) {
                 let (at, back) = (at as usize, back as usize);
-                to_re[l] = here * re[at] + there * re[back];
-                to_im[l] = here * im[at] - there * im[back];
+                *to_re = here * re[at] + there * re[back];
+                *to_im = here * im[at] - there * im[back];
             }
         }
     });

@@ -19,6 +19,8 @@ use std::sync::Arc;
 mod blocks;
 mod fam;
 mod product;
+#[cfg(test)]
+mod tests;
 
 use crate::fft::lanes::Real;
 use crate::fft::{by_dtype, dense};
