@@ -16,13 +16,13 @@ fn definition(s: Sizes, x: &[f64], re: &[f64], im: &[f64], mask: &[f64]) -> Vec<
     let mut y = vec![0.0; s.batch * cout * area];
     for b in 0..s.batch {
         for o in 0..cout {
-            for f in 0..area {
+            for (f, mask) in mask.iter().enumerate() {
                 let mut z = [0.0; 2];
                 for i in (0..cin).filter(|&i| !s.depthwise || i == o) {
                     let filter = if s.depthwise { o } else { i * cout + o } * area + f;
                     for p in 0..area {
                         let (sin, cos) = (-angle(f, p)).sin_cos();
-                        let v = x[(b * cin + i) * area + p] * mask[f];
+                        let v = x[(b * cin + i) * area + p] * mask;
                         z[0] += v * (cos * re[filter] - sin * im[filter]);
                         z[1] += v * (cos * im[filter] + sin * re[filter]);
                     }
