@@ -2,6 +2,7 @@
 use rayon::prelude::*;
 
 use super::lanes::{Lanes, Real, Vectorized, WithLanes};
+use super::scratch::{Shared, written};
 
 /// Numbers that one task works on.
 const CHUNK: usize = 1 << 14;
@@ -39,36 +40,50 @@ impl<V: Lanes> Vectorized<V> for Backward<'_, V::Real> {
     }
 }
 
+/// The numbers of chunk `at` of a buffer of `len`.
+///
+/// # Safety
+/// The buffer holds `len` numbers, and no other thread works on this chunk.
+unsafe fn chunk<'a, T: Real>(buffer: Shared<T>, at: usize, len: usize) -> &'a mut [T] {
+    let start = at * CHUNK;
+    // SAFETY: the chunk lies within the buffer; any bits are a number.
+    unsafe { std::slice::from_raw_parts_mut(buffer.at(start), CHUNK.min(len - start)) }
+}
+
 /// |z| for all numbers.
 pub(super) fn forward<T: Real>(re: &[T], im: &[T]) -> Vec<T> {
-    struct Op<'a, T>(&'a mut [T], &'a [T], &'a [T]);
+    struct Op<'a, T>(Shared<T>, &'a [T], &'a [T]);
     impl<T: Real> WithLanes<T> for Op<'_, T> {
         fn run<V: Lanes<Real = T>>(self) {
+            let (y, len) = (self.0, self.1.len());
             let parts = self.1.par_chunks(CHUNK).zip(self.2.par_chunks(CHUNK));
-            self.0.par_chunks_mut(CHUNK).zip(parts).for_each(|(y, (re, im))| V::vectorize(Forward(y, re, im)));
+            parts.enumerate().for_each(|(i, (re, im))| {
+                // SAFETY: one task per chunk of a buffer as long as the parts.
+                V::vectorize(Forward(unsafe { chunk(y, i, len) }, re, im));
+            });
         }
     }
-    let mut y = super::run::zeros(re.len());
-    T::with_lanes(usize::MAX, Op(&mut y, re, im));
+    // SAFETY: the chunks cover the buffer.
+    let [y] = unsafe { written(re.len(), |[y]| T::with_lanes(usize::MAX, Op(y, re, im))) };
     y
 }
 
 /// The gradients of re and im.
 pub(super) fn backward<T: Real>(parts: [&[T]; 2], amplitude: &[T], dy: &[T]) -> [Vec<T>; 2] {
-    struct Op<'a, T>([&'a mut [T]; 2], [&'a [T]; 2], &'a [T], &'a [T]);
+    struct Op<'a, T>([Shared<T>; 2], [&'a [T]; 2], &'a [T], &'a [T]);
     impl<T: Real> WithLanes<T> for Op<'_, T> {
         fn run<V: Lanes<Real = T>>(self) {
-            let Self([dre, dim], [re, im], amplitude, dy) = self;
-            let to = dre.par_chunks_mut(CHUNK).zip(dim.par_chunks_mut(CHUNK));
+            let Self(to, [re, im], amplitude, dy) = self;
+            let dy_len = dy.len();
             let parts = re.par_chunks(CHUNK).zip(im.par_chunks(CHUNK));
             let rest = amplitude.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
-            to.zip(parts).zip(rest).for_each(|(((dre, dim), (re, im)), (amplitude, dy))| {
-                V::vectorize(Backward { to: [dre, dim], parts: [re, im], amplitude, dy });
+            parts.zip(rest).enumerate().for_each(|(i, ((re, im), (amplitude, dy)))| {
+                // SAFETY: as in `forward`.
+                let to = to.map(|to| unsafe { chunk(to, i, dy_len) });
+                V::vectorize(Backward { to, parts: [re, im], amplitude, dy });
             });
         }
     }
-    let mut out = [super::run::zeros(dy.len()), super::run::zeros(dy.len())];
-    let [dre, dim] = &mut out;
-    T::with_lanes(usize::MAX, Op([dre, dim], parts, amplitude, dy));
-    out
+    // SAFETY: the chunks cover the buffers.
+    unsafe { written(dy.len(), |to| T::with_lanes(usize::MAX, Op(to, parts, amplitude, dy))) }
 }

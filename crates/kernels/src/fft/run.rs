@@ -3,7 +3,7 @@ use rayon::prelude::*;
 
 use super::group::{Grid, Room};
 use super::lanes::{Lanes, Real, Vectorized, WithLanes};
-use super::scratch::{Shared, with_scratch};
+use super::scratch::{Shared, with_scratch, written};
 
 /// The work on one group of planes, to be compiled for `V`; `group` must be `#[inline(always)]`.
 pub(crate) trait Groups<V>: Sync {
@@ -60,20 +60,19 @@ impl<V: Lanes> Groups<V> for RealToHalf<'_, V::Real> {
 ///
 /// `factors` are the weight of the columns that stand for two, and a scale.
 pub(crate) fn real_to_half<T: Real>(size: [usize; 2], planes: &[T], factors: [f64; 2]) -> [Vec<T>; 2] {
-    struct Op<'a, T>([usize; 2], &'a [T], [&'a mut [T]; 2], [f64; 2]);
+    struct Op<'a, T>([usize; 2], &'a [T], [Shared<T>; 2], [f64; 2]);
     impl<T: Real> WithLanes<T> for Op<'_, T> {
         fn run<V: Lanes<Real = T>>(self) {
             let Self(size, planes, half, factors) = self;
             let grid = &Grid::real(size);
-            let work = RealToHalf { grid, order: grid.order(), planes, half: half.map(Shared::new), factors };
+            let work = RealToHalf { grid, order: grid.order(), planes, half, factors };
             each_group::<V>(grid, planes.len() / grid.area(), &work);
         }
     }
     let count = planes.len() / (size[0] * size[1]);
     let len = count * size[0] * (size[1] / 2 + 1);
-    let (mut re, mut im) = (zeros(len), zeros(len));
-    T::with_lanes(count, Op(size, planes, [&mut re, &mut im], factors));
-    [re, im]
+    // SAFETY: the groups cover all planes, and each writes its spectra whole.
+    unsafe { written(len, |half| T::with_lanes(count, Op(size, planes, half, factors))) }
 }
 
 /// Real planes from half spectra.
@@ -100,20 +99,20 @@ impl<V: Lanes> Groups<V> for HalfToReal<'_, V::Real> {
 
 /// Real planes from half spectra: the adjoint of [`real_to_half`] with the same factors.
 pub(crate) fn half_to_real<T: Real>(size: [usize; 2], half: [&[T]; 2], factors: [f64; 2]) -> Vec<T> {
-    struct Op<'a, T>([usize; 2], [&'a [T]; 2], &'a mut [T], [f64; 2]);
+    struct Op<'a, T>([usize; 2], [&'a [T]; 2], Shared<T>, usize, [f64; 2]);
     impl<T: Real> WithLanes<T> for Op<'_, T> {
         fn run<V: Lanes<Real = T>>(self) {
-            let Self(size, half, planes, factors) = self;
+            let Self(size, half, planes, count, factors) = self;
             let grid = &Grid::real(size);
-            let count = planes.len() / grid.area();
-            let work = HalfToReal { grid, order: grid.order(), half, planes: Shared::new(planes), factors };
+            let work = HalfToReal { grid, order: grid.order(), half, planes, factors };
             each_group::<V>(grid, count, &work);
         }
     }
     let count = half[0].len() / (size[0] * (size[1] / 2 + 1));
     assert_eq!(half[0].len(), half[1].len());
-    let mut planes = zeros(count * size[0] * size[1]);
-    T::with_lanes(count, Op(size, half, &mut planes, factors));
+    let len = count * size[0] * size[1];
+    // SAFETY: the groups cover all planes, and each writes its planes whole.
+    let [planes] = unsafe { written(len, |[planes]| T::with_lanes(count, Op(size, half, planes, count, factors))) };
     planes
 }
 
@@ -142,20 +141,19 @@ impl<V: Lanes> Groups<V> for Complex<'_, V::Real> {
 
 /// Complex planes (real parts, imaginary parts), forward or inverse, times `scale`.
 pub(crate) fn complex<T: Real>(size: [usize; 2], from: [&[T]; 2], inverse: bool, scale: f64) -> [Vec<T>; 2] {
-    struct Op<'a, T>([usize; 2], [&'a [T]; 2], [&'a mut [T]; 2], bool, f64);
+    struct Op<'a, T>([usize; 2], [&'a [T]; 2], [Shared<T>; 2], bool, f64);
     impl<T: Real> WithLanes<T> for Op<'_, T> {
         fn run<V: Lanes<Real = T>>(self) {
             let Self(size, from, to, inverse, scale) = self;
             let grid = &Grid::complex(size);
-            let work = Complex { grid, order: grid.order(), from, to: to.map(Shared::new), inverse, scale };
+            let work = Complex { grid, order: grid.order(), from, to, inverse, scale };
             each_group::<V>(grid, from[0].len() / grid.area(), &work);
         }
     }
     let len = from[0].len();
     assert_eq!(len, from[1].len());
-    let (mut re, mut im) = (zeros(len), zeros(len));
-    T::with_lanes(len / (size[0] * size[1]), Op(size, from, [&mut re, &mut im], inverse, scale));
-    [re, im]
+    // SAFETY: as in `real_to_half`.
+    unsafe { written(len, |to| T::with_lanes(len / (size[0] * size[1]), Op(size, from, to, inverse, scale))) }
 }
 
 /// Zeros straight from the allocator.

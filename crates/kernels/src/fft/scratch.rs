@@ -56,3 +56,17 @@ impl<T> Shared<T> {
         unsafe { self.0.add(offset) }
     }
 }
+
+/// `N` buffers of `len` numbers that `write` fills, without clearing them first.
+///
+/// # Safety
+/// `write` writes every number of every buffer.
+pub(crate) unsafe fn written<T: Copy, const N: usize>(len: usize, write: impl FnOnce([Shared<T>; N])) -> [Vec<T>; N] {
+    let mut buffers: [Vec<T>; N] = std::array::from_fn(|_| Vec::with_capacity(len));
+    write(std::array::from_fn(|i| Shared(buffers[i].as_mut_ptr())));
+    for buffer in &mut buffers {
+        // SAFETY: the capacity is `len`, and the caller vouches for the content.
+        unsafe { buffer.set_len(len) };
+    }
+    buffers
+}

@@ -6,7 +6,7 @@
 use crate::fft::group::{Grid, Room};
 use crate::fft::lanes::{Lanes, Real, WithLanes};
 use crate::fft::run::{Groups, each_group, zeros};
-use crate::fft::scratch::Shared;
+use crate::fft::scratch::{Shared, written};
 
 /// Half spectra of `planes` planes in blocks.
 pub(super) struct Blocks<T> {
@@ -17,24 +17,36 @@ pub(super) struct Blocks<T> {
 impl<T: Real> Blocks<T> {
     /// Zeros for `planes` planes of `frequencies` frequencies in blocks of `lanes`.
     pub(super) fn zeros(planes: usize, frequencies: usize, lanes: usize) -> Self {
-        Self { planes, values: zeros(planes * frequencies.div_ceil(lanes) * lanes * 2) }
+        Self { planes, values: zeros(Self::len(planes, frequencies, lanes)) }
     }
 
     /// Spectra of real planes; `factors` as in [`crate::fft::run::real_to_half`].
     pub(super) fn from_real<V: Lanes<Real = T>>(grid: &Grid<T>, planes: &[T], factors: [f64; 2]) -> Self {
         let count = planes.len() / grid.area();
-        let mut blocks = Self::zeros(count, grid.frequencies(), V::LANES);
-        let work =
-            FromReal { grid, order: grid.order(), planes, blocks: Shared::new(&mut blocks.values), count, factors };
-        each_group::<V>(grid, count, &work);
-        blocks
+        // SAFETY: the groups cover all planes; each writes all blocks of its planes, the last filled with zeros.
+        let [values] = unsafe {
+            written(Self::len(count, grid.frequencies(), V::LANES), |[blocks]| {
+                let work = FromReal { grid, order: grid.order(), planes, blocks, count, factors };
+                each_group::<V>(grid, count, &work);
+            })
+        };
+        Self { planes: count, values }
+    }
+
+    /// Numbers of the blocks of `planes` planes.
+    pub(super) fn len(planes: usize, frequencies: usize, lanes: usize) -> usize {
+        planes * frequencies.div_ceil(lanes) * lanes * 2
     }
 
     /// Real planes from spectra; `factors` as in [`crate::fft::run::half_to_real`].
     pub(super) fn to_real<V: Lanes<Real = T>>(&self, grid: &Grid<T>, factors: [f64; 2]) -> Vec<T> {
-        let mut planes = zeros(self.planes * grid.area());
-        let work = ToReal { grid, order: grid.order(), blocks: self, planes: Shared::new(&mut planes), factors };
-        each_group::<V>(grid, self.planes, &work);
+        // SAFETY: the groups cover all planes, and each writes its planes whole.
+        let [planes] = unsafe {
+            written(self.planes * grid.area(), |[planes]| {
+                let work = ToReal { grid, order: grid.order(), blocks: self, planes, factors };
+                each_group::<V>(grid, self.planes, &work);
+            })
+        };
         planes
     }
 }
@@ -106,7 +118,7 @@ impl<V: Lanes> Groups<V> for RealFilter<'_, V::Real> {
 
 /// Filters real planes by a response over the half spectrum, row by row.
 pub(super) fn real_filter<T: Real>(size: [usize; 2], planes: &[T], response: &[f64]) -> Vec<T> {
-    struct Op<'a, T>([usize; 2], &'a [T], &'a mut Vec<T>, &'a [f64]);
+    struct Op<'a, T>([usize; 2], &'a [T], Shared<T>, &'a [f64]);
     impl<T: Real> WithLanes<T> for Op<'_, T> {
         fn run<V: Lanes<Real = T>>(self) {
             let Self(size, planes, to, half) = self;
@@ -115,11 +127,12 @@ pub(super) fn real_filter<T: Real>(size: [usize; 2], planes: &[T], response: &[f
             for (&place, &r) in grid.order().iter().zip(half) {
                 response[place as usize] = T::from_f64(r);
             }
-            let work = RealFilter { grid, planes, to: Shared::new(to), response };
+            let work = RealFilter { grid, planes, to, response };
             each_group::<V>(grid, planes.len() / grid.area(), &work);
         }
     }
-    let mut to = zeros(planes.len());
-    T::with_lanes(planes.len() / (size[0] * size[1]), Op(size, planes, &mut to, response));
+    let count = planes.len() / (size[0] * size[1]);
+    // SAFETY: the groups cover all planes, and each writes its planes whole.
+    let [to] = unsafe { written(planes.len(), |[to]| T::with_lanes(count, Op(size, planes, to, response))) };
     to
 }

@@ -46,8 +46,9 @@ impl<T: crate::fft::lanes::Real> Product<'_, T> {
             let (block, matrix, first) = (task / strips / matrices, task / strips % matrices, task % strips * ROWS);
             let at = |planes: usize, p: Places| (block * planes + matrix * p[2]) * 2 * V::LANES;
             let strip = Strip::<V> {
-                a: (a.values[at(a.planes, pa)..].as_ptr(), pa),
-                b: (b.values[at(b.planes, pb)..].as_ptr(), pb),
+                // With an empty batch the places lie outside, and are not read.
+                a: (a.values.as_ptr().wrapping_add(at(a.planes, pa)), pa),
+                b: (b.values.as_ptr().wrapping_add(at(b.planes, pb)), pb),
                 // SAFETY: this task's rows of this block lie within C, and only it writes them.
                 c: (unsafe { out.at(at(planes, pc)) }, pc),
                 rows: [first, m.min(first + ROWS)],
