@@ -5,6 +5,7 @@ use std::time::Instant;
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use subband_kernels::conv::{ConvGeometry, ConvOptions, conv2d};
+use subband_kernels::layout::{channels_first, channels_last};
 
 fn median(mut run: impl FnMut()) -> f64 {
     run();
@@ -38,7 +39,7 @@ fn main() {
         let normal = |shape: [usize; 4], d: &Device| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), d);
         let (px, pw) = (normal(x, &device), normal(w, &device));
         let burns = burn::tensor::ops::ConvOptions::new([stride; 2], [padding; 2], [1, 1], groups);
-        let ours = |x: Tensor<4>, w: Tensor<4>| conv2d(x, w, None, options);
+        let ours = |x: Tensor<4>, w: Tensor<4>| channels_first(conv2d(channels_last(x), w, None, options));
         let theirs = |x: Tensor<4>, w: Tensor<4>| burn::tensor::module::conv2d(x, w, None, burns.clone());
         let ad = device.clone().autodiff();
         let (ax, aw) = (normal(x, &ad).require_grad(), normal(w, &ad).require_grad());

@@ -7,13 +7,19 @@
 
 use burn::prelude::*;
 
+pub mod activation;
+pub mod attention;
 pub mod batch_norm;
 pub mod conv;
 pub mod dwt;
 pub mod fft;
 mod flex;
+pub mod layer_norm;
+pub mod layout;
+pub mod linear;
 pub mod local_attention;
 mod memory;
+pub mod pool;
 mod simd;
 pub mod spectral_filter;
 

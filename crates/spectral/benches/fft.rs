@@ -8,6 +8,7 @@ use std::time::Instant;
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use subband_kernels::conv::{ConvOptions, conv2d};
+use subband_kernels::layout::{channels_first, channels_last};
 use subband_kernels::local_attention::local_attention;
 use subband_spectral::{Mask, Norm, fam, fft, filter};
 
@@ -69,7 +70,12 @@ fn modules(device: &Device) {
         let mask = Mask::fam_reference([n, n]);
         report(&format!("FAM {name} forward+backward"), || {
             let global = fam::filter(x.clone(), re.clone(), im.clone(), &mask).expect("fitting shapes");
-            let local = conv2d(x.clone(), weight.clone(), Some(bias.clone()), ConvOptions::default());
+            let local = channels_first(conv2d(
+                channels_last(x.clone()),
+                weight.clone(),
+                Some(bias.clone()),
+                ConvOptions::default(),
+            ));
             let grads = (global * 0.5 + local * 0.5).square().mean().backward();
             black_box((x.grad(&grads), re.grad(&grads), im.grad(&grads), weight.grad(&grads)));
         });

@@ -3,7 +3,9 @@ use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::DType;
 use burn::tensor::activation::relu;
+use subband_kernels::activation::Activation;
 use subband_kernels::batch_norm::{NormOptions, batch_norm_train};
+use subband_kernels::layout::{channels_first, channels_last};
 
 use crate::{Init, Parameters};
 
@@ -50,6 +52,8 @@ impl BatchNorm {
             let y = burn::tensor::module::batch_norm_train(x, gamma, beta, 1e-5).output;
             return if rectify { relu(y) } else { y };
         }
-        batch_norm_train(x, gamma, beta, NormOptions { epsilon: 1e-5, relu: rectify }).y
+        let activation = if rectify { Activation::Relu } else { Activation::None };
+        let options = NormOptions { epsilon: 1e-5, activation };
+        channels_first(batch_norm_train(channels_last(x), gamma, beta, None, options).y)
     }
 }

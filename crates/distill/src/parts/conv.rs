@@ -2,6 +2,7 @@
 use burn::module::Param;
 use burn::prelude::*;
 use subband_kernels::conv::{ConvOptions, conv2d};
+use subband_kernels::layout::{channels_first, channels_last};
 
 use crate::{Init, Parameters};
 
@@ -58,6 +59,6 @@ impl Conv {
         let weight = self.weight.val();
         let padding = weight.dims()[2] / 2;
         let options = ConvOptions { stride: [self.stride; 2], padding: [padding; 2], ..Default::default() };
-        conv2d(x, weight, self.bias.as_ref().map(Param::val), options)
+        channels_first(conv2d(channels_last(x), weight, self.bias.as_ref().map(Param::val), options))
     }
 }

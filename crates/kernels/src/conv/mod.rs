@@ -34,7 +34,9 @@ use geometry::Shifted;
 use micro::Micro;
 use shifted::{Direction, Epilogue, Source};
 
+use crate::activation::Activation;
 use crate::flex::{contiguous, tensor4, values};
+use crate::layout::{channels_first, channels_last};
 
 /// Convolution and its two gradients as custom operations.
 #[backend_extension(Flex, Autodiff)]
@@ -214,36 +216,37 @@ impl Default for ConvOptions {
     }
 }
 
-/// Convolution `[N, C, H, W] * [O, C/G, kh, kw] + [O]`, differentiable in all three, on every backend.
+/// Convolution of channels-last maps, differentiable in all three operands, on every backend.
 ///
 /// # Shapes
-/// - `x`: `[N, C, H, W]`, `w`: `[O, C/G, kh, kw]`, `bias`: `[O]`
-/// - result: `[N, O, (H + 2p - d(kh-1) - 1)/s + 1, ...]`
+/// - `x`: `[N, H, W, C]`, `w`: `[O, C/G, kh, kw]` as PyTorch stores it, `bias`: `[O]`
+/// - result: `[N, (H + 2p - d(kh-1) - 1)/s + 1, ..., O]`
 ///
 /// # Panics
 /// When the shapes do not fit together, as Burn's own operation does.
 pub fn conv2d(x: Tensor<4>, w: Tensor<4>, bias: Option<Tensor<1>>, options: ConvOptions) -> Tensor<4> {
-    let Some(g) = fast_geometry(&x, &w, options) else { return portable(x, w, bias, options) };
+    let x = channels_first(x);
+    let Some(g) = fast_geometry(&x, &w, options) else { return channels_last(portable(x, w, bias, options)) };
     let y = Tensor::from_dispatch(<Dispatch as ConvOps>::subband_conv2d(x.into_dispatch(), w.into_dispatch(), g));
-    match bias {
+    channels_last(match bias {
         Some(bias) => y + bias.reshape([1, g.channels_out, 1, 1]),
         None => y,
-    }
+    })
 }
 
-/// Convolution with bias and optional ReLU in one pass, for networks that only infer. On an autodiff device it is
+/// Convolution with bias and activation in one pass, for networks that only infer. On an autodiff device it is
 /// differentiable, but not faster than [`conv2d`].
 ///
 /// # Shapes
 /// As [`conv2d`].
-pub fn conv2d_inference(x: Tensor<4>, w: Tensor<4>, bias: Tensor<1>, options: ConvOptions, relu: bool) -> Tensor<4> {
-    let fast = if x.device().is_autodiff() { None } else { fast_geometry(&x, &w, options) };
-    let Some(g) = fast else {
-        let y = conv2d(x, w, Some(bias), options);
-        return if relu { burn::tensor::activation::relu(y) } else { y };
-    };
-    let (x, w, bias) = (x.into_dispatch(), w.into_dispatch(), bias.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as ConvInferenceOps>::subband_conv2d_inference(x, w, bias, g, relu))
+pub fn conv2d_inference(
+    x: Tensor<4>,
+    w: Tensor<4>,
+    bias: Tensor<1>,
+    options: ConvOptions,
+    activation: Activation,
+) -> Tensor<4> {
+    activation.apply(conv2d(x, w, Some(bias), options))
 }
 
 /// The geometry when the kernels of this module apply: f32 on Flex, shapes that fit, offsets within 32 bits.

@@ -159,7 +159,7 @@ fn agrees_with_burn_through_autodiff() {
     for (a, b) in ours.iter().flatten().zip(burns.iter().flatten()) {
         assert!((a - b).abs() < 2e-4, "{a} for {b}");
     }
-    let relu = conv2d_inference(x.clone().inner(), w.clone().inner(), b.clone().inner(), options, true);
+    let relu = conv2d_inference(x.clone().inner(), w.clone().inner(), b.clone().inner(), options, Activation::Relu);
     let want = burn::tensor::activation::relu(conv2d(x.inner(), w.inner(), Some(b.inner()), options));
     assert!((relu - want).abs().max().into_scalar::<f32>() < 1e-6);
 }

@@ -1,7 +1,9 @@
 //! Batch normalisation (Ioffe and Szegedy 2015) with PyTorch's conventions.
 use burn::module::Param;
 use burn::prelude::*;
+use subband_kernels::activation::Activation;
 use subband_kernels::batch_norm::{NormOptions, batch_norm_train};
+use subband_kernels::layout::{channels_first, channels_last};
 
 use super::buffer::{Buffer, Counter};
 use super::{Mode, param, param_id, plain};
@@ -64,14 +66,19 @@ impl BatchNorm2d {
         if count < 2 {
             return Err(SingleValue);
         }
-        let result =
-            batch_norm_train(x, self.weight.val(), self.bias.val(), NormOptions { epsilon: EPSILON as f32, relu });
+        let result = batch_norm_train(
+            channels_last(x),
+            self.weight.val(),
+            self.bias.val(),
+            None,
+            NormOptions { epsilon: EPSILON as f32, activation: if relu { Activation::Relu } else { Activation::None } },
+        );
         let unbiased = MOMENTUM * count as f64 / (count - 1) as f64;
         let (mean, var) = (result.mean, result.variance);
         self.running_mean.set(self.running_mean.get() * (1.0 - MOMENTUM) + mean * MOMENTUM);
         self.running_var.set(self.running_var.get() * (1.0 - MOMENTUM) + var * unbiased);
         self.batches.increment();
-        Ok(result.y)
+        Ok(channels_first(result.y))
     }
 
     /// `y = a x + c` with [`Self::affine`]: two passes over the map instead of four.

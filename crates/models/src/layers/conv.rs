@@ -1,7 +1,9 @@
 //! Convolution.
 use burn::module::Param;
 use burn::prelude::*;
+use subband_kernels::activation::Activation;
 use subband_kernels::conv::{ConvOptions, conv2d, conv2d_inference};
+use subband_kernels::layout::{channels_first, channels_last};
 
 use super::plain;
 use crate::graph::Conv;
@@ -26,9 +28,15 @@ impl Conv2d {
         };
         let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|b| b.val()));
         match bias {
-            Some(bias) if !weight.is_autodiff() => conv2d_inference(x, weight, bias, options, relu),
+            Some(bias) if !weight.is_autodiff() => channels_first(conv2d_inference(
+                channels_last(x),
+                weight,
+                bias,
+                options,
+                if relu { Activation::Relu } else { Activation::None },
+            )),
             bias => {
-                let y = conv2d(x, weight, bias, options);
+                let y = channels_first(conv2d(channels_last(x), weight, bias, options));
                 if relu { plain::relu(y) } else { y }
             }
         }

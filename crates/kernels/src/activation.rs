@@ -1,0 +1,39 @@
+//! Activation functions: those that other operations apply in their own pass, and GELU.
+use burn::prelude::*;
+
+/// An activation that an operation applies to its result before writing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// The result as it is.
+    #[default]
+    None,
+    /// `max(x, 0)`
+    Relu,
+    /// `min(max(x, 0), 6)`
+    Relu6,
+}
+
+impl Activation {
+    /// The activation as an operation of its own, on every backend; differentiable.
+    pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Activation::None => x,
+            Activation::Relu => burn::tensor::activation::relu(x),
+            Activation::Relu6 => x.clamp(0.0, 6.0),
+        }
+    }
+
+    /// Smallest and largest value of the result.
+    pub fn bounds(self) -> (f32, f32) {
+        match self {
+            Activation::None => (f32::NEG_INFINITY, f32::INFINITY),
+            Activation::Relu => (0.0, f32::INFINITY),
+            Activation::Relu6 => (0.0, 6.0),
+        }
+    }
+}
+
+/// `x Phi(x)` with the exact normal distribution function (Hendrycks and Gimpel 2016); differentiable.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    burn::tensor::activation::gelu(x)
+}
