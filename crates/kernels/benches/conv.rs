@@ -5,11 +5,12 @@ use std::time::Instant;
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use subband_kernels::conv::{ConvGeometry, ConvOptions, conv2d};
-use subband_kernels::layout::{channels_first, channels_last};
+
+const REPEAT: usize = 21;
 
 fn median(mut run: impl FnMut()) -> f64 {
     run();
-    let mut times: Vec<f64> = (0..9)
+    let mut times: Vec<f64> = (0..REPEAT)
         .map(|_| {
             let start = Instant::now();
             run();
@@ -17,18 +18,23 @@ fn median(mut run: impl FnMut()) -> f64 {
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    times[times.len() / 4]
 }
 
 fn main() {
+    subband_kernels::keep_freed_memory();
     let device = Device::flex();
-    println!("{:34} {:>8} {:>8} {:>8} {:>9} {:>9}", "shape", "fwd ms", "all ms", "GFLOP/s", "burn fwd", "burn all");
+    println!("{:34} {:>8} {:>6} {:>8} {:>6} {:>8} {:>6}", "shape", "fwd ms", "GF/s", "dX ms", "GF/s", "dW ms", "GF/s");
     for (name, x, w, stride, padding, groups) in [
         ("3x3 3-16 b64 32x32", [64, 3, 32, 32], [16, 3, 3, 3], 1, 1, 1),
         ("3x3 16-16 b64 32x32", [64, 16, 32, 32], [16, 16, 3, 3], 1, 1, 1),
         ("3x3 16-32 s2 b64 32x32", [64, 16, 32, 32], [32, 16, 3, 3], 2, 1, 1),
         ("3x3 32-32 b64 16x16", [64, 32, 16, 16], [32, 32, 3, 3], 1, 1, 1),
         ("3x3 64-64 b64 8x8", [64, 64, 8, 8], [64, 64, 3, 3], 1, 1, 1),
+        ("3x3 32-32 b64 32x32", [64, 32, 32, 32], [32, 32, 3, 3], 1, 1, 1),
+        ("3x3 64-128 s2 b8 56x56", [8, 64, 56, 56], [128, 64, 3, 3], 2, 1, 1),
+        ("3x3 128-128 b8 28x28", [8, 128, 28, 28], [128, 128, 3, 3], 1, 1, 1),
+        ("3x3 256-256 b8 14x14", [8, 256, 14, 14], [256, 256, 3, 3], 1, 1, 1),
         ("3x3 64-64 b8 56x56", [8, 64, 56, 56], [64, 64, 3, 3], 1, 1, 1),
         ("3x3 512-512 b8 7x7", [8, 512, 7, 7], [512, 512, 3, 3], 1, 1, 1),
         ("7x7 3-64 s2 b8 224x224", [8, 3, 224, 224], [64, 3, 7, 7], 2, 3, 1),
@@ -37,22 +43,34 @@ fn main() {
     ] {
         let options = ConvOptions { stride: [stride; 2], padding: [padding; 2], groups, ..Default::default() };
         let normal = |shape: [usize; 4], d: &Device| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), d);
-        let (px, pw) = (normal(x, &device), normal(w, &device));
-        let burns = burn::tensor::ops::ConvOptions::new([stride; 2], [padding; 2], [1, 1], groups);
-        let ours = |x: Tensor<4>, w: Tensor<4>| channels_first(conv2d(channels_last(x), w, None, options));
-        let theirs = |x: Tensor<4>, w: Tensor<4>| burn::tensor::module::conv2d(x, w, None, burns.clone());
+        let last = [x[0], x[2], x[3], x[1]];
+        let (px, pw) = (normal(last, &device), normal(w, &device));
         let ad = device.clone().autodiff();
-        let (ax, aw) = (normal(x, &ad).require_grad(), normal(w, &ad).require_grad());
-        let all = |f: &dyn Fn(Tensor<4>, Tensor<4>) -> Tensor<4>| {
-            let grads = f(ax.clone(), aw.clone()).sum().backward();
-            let _ = (ax.grad(&grads), aw.grad(&grads));
+        let forward = median(|| drop(conv2d(px.clone(), pw.clone(), None, options)));
+        let part = |track_x: bool, track_w: bool| {
+            let (mut ax, mut aw) = (normal(last, &ad), normal(w, &ad));
+            if track_x {
+                ax = ax.require_grad()
+            }
+            if track_w {
+                aw = aw.require_grad()
+            }
+            let y = conv2d(ax.clone(), aw.clone(), None, options);
+            let dy = Tensor::from_inner(normal(y.dims(), &device));
+            let mut times = Vec::new();
+            for _ in 0..REPEAT {
+                let loss = (conv2d(ax.clone(), aw.clone(), None, options) * dy.clone()).sum();
+                let start = Instant::now();
+                let grads = loss.backward();
+                let _ = (ax.grad(&grads), aw.grad(&grads));
+                times.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 4]
         };
-        let forward = median(|| drop(ours(px.clone(), pw.clone())));
-        let whole = median(|| all(&ours));
-        let burn_forward = median(|| drop(theirs(px.clone(), pw.clone())));
-        let burn_whole = median(|| all(&theirs));
+        let (dx, dw) = (part(true, false), part(false, true));
         let macs = ConvGeometry::new(x, w, [stride; 2], [padding; 2], [1, 1], groups).map_or(0, |g| g.macs());
-        let rate = 6e-6 * macs as f64 / whole;
-        println!("{name:34} {forward:8.2} {whole:8.2} {rate:8.1} {burn_forward:9.2} {burn_whole:9.2}");
+        let rate = |t: f64| 2e-6 * macs as f64 / t;
+        println!("{name:34} {forward:8.2} {:6.0} {dx:8.2} {:6.0} {dw:8.2} {:6.0}", rate(forward), rate(dx), rate(dw));
     }
 }

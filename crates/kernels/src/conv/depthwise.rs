@@ -1,151 +1,226 @@
 //! Depthwise convolution (one input and one output channel per group): too thin for a matrix product, bound by memory.
 //!
-//! Each plane is padded once; then every tap is a scaled, shifted addition over the whole plane, in vector blocks.
+//! Sixteen channels of a pixel are one vector. Four neighbouring pixels share each weight that is loaded; the source is
+//! read in place, pixels near the border take their taps one by one.
 use rayon::prelude::*;
 
-use super::geometry::{AxisPhase, ConvGeometry, Shifted};
-use crate::simd::multiversion;
+use super::correlate::Target;
+use super::geometry::{ConvGeometry, Correlation};
+use crate::product::{Destination, Lanes, with_lanes};
 
-/// Positions per block: a few vectors of accumulators.
-const BLOCK: usize = 64;
+/// Parts of the batch whose weight gradients are summed on their own; fixed, so that the order does not depend on the
+/// threads.
+const PARTS: usize = 8;
+/// Pixels that share a loaded weight.
+const PIXELS: usize = 4;
+/// Taps of a kernel row that share a loaded dY.
+const TAPS: usize = 4;
 
-multiversion! {
-    /// `out[p] = sum_t weights[t] * plane[offsets[t] + p]`; `out.len()` is a multiple of BLOCK.
-    fn sum_taps(plane: &[f32], offsets: &[usize], weights: &[f32], out: &mut [f32]) = sum_taps_body;
+/// A channels-last map `[N, height, width, C]`.
+#[derive(Clone, Copy)]
+struct Map<'a> {
+    data: &'a [f32],
+    size: [usize; 2],
+    channels: usize,
 }
+
+/// Weights `[C, 1, kh, kw]` as `[kh kw][C]`.
+fn by_tap(weights: &[f32], channels: usize) -> Vec<f32> {
+    let area = weights.len() / channels;
+    (0..weights.len()).map(|i| weights[i % channels * area + i / channels]).collect()
+}
+
+/// Results `first..last` along an axis whose taps `0..=most` all lie inside the source.
+fn inside(c: &Correlation, axis: usize, most: usize, size: usize) -> (usize, usize) {
+    let (origin, step, results) = (c.origin[axis], c.step[axis], c.size[axis]);
+    let first = if origin >= 0 { 0 } else { ((-origin) as usize).div_ceil(step) };
+    let room = size as isize - origin - most as isize;
+    let last = if room <= 0 { 0 } else { (room as usize).div_ceil(step) };
+    let last = last.min(results);
+    (first.min(last), last)
+}
+
+/// Forward pass or input gradient: correlations of `source` `[N, .., .., C]` with one kernel per channel. Every pixel
+/// of the targets is written.
+pub(crate) fn run(
+    correlations: &[Correlation],
+    images: usize,
+    (source, size): (&[f32], [usize; 2]),
+    weights: &[f32],
+    target: Target,
+) {
+    let channels = target.channels;
+    let weights = by_tap(weights, channels);
+    let map = Map { data: source, size, channels };
+    for c in correlations {
+        let most_right = c.taps.iter().map(|t| t.1).max().unwrap_or(0);
+        let between = inside(c, 1, most_right, size[1]);
+        (0..images * c.size[0]).into_par_iter().for_each(|index| {
+            let (image, y) = (index / c.size[0], index % c.size[0]);
+            // Taps of this row: source row, columns to the right, kernel index.
+            let rows: Vec<(usize, usize, usize)> = c
+                .taps
+                .iter()
+                .filter_map(|&(down, right, tap)| {
+                    let row = c.origin[0] + (y * c.step[0] + down) as isize;
+                    (row >= 0 && (row as usize) < size[0]).then_some((image * size[0] + row as usize, right, tap))
+                })
+                .collect();
+            let [(y0, sy), (x0, sx)] = c.target;
+            let start = ((image * target.size[0] + y0 + y * sy) * target.size[1] + x0) * channels;
+            row_of_results(map, c, &rows, between, &weights, target.data, start, sx * channels);
+        });
+    }
+}
+
+with_lanes! {
+    /// One row of results for all channels; result x starts at `start + x * pitch`.
+    fn row_of_results(
+        map: Map<'_>, c: &Correlation, taps: &[(usize, usize, usize)], between: (usize, usize), weights: &[f32],
+        to: Destination, start: usize, pitch: usize,
+    ) = row_body;
+}
+
 #[inline(always)]
-fn sum_taps_body(plane: &[f32], offsets: &[usize], weights: &[f32], out: &mut [f32]) {
-    for (block, out) in out.chunks_exact_mut(BLOCK).enumerate() {
-        let mut acc = [0.0f32; BLOCK];
-        for (&offset, &w) in offsets.iter().zip(weights) {
-            let source = &plane[offset + block * BLOCK..][..BLOCK];
-            for (a, &s) in acc.iter_mut().zip(source) {
-                *a = w.mul_add(s, *a);
+#[allow(clippy::too_many_arguments)]
+fn row_body<L: Lanes>(
+    map: Map<'_>,
+    c: &Correlation,
+    taps: &[(usize, usize, usize)],
+    (first, last): (usize, usize),
+    weights: &[f32],
+    to: Destination,
+    start: usize,
+    pitch: usize,
+) {
+    for channel in (0..map.channels).step_by(16) {
+        let count = (map.channels - channel).min(16);
+        let mut x = 0;
+        while x < c.size[1] {
+            let whole = x >= first && x + PIXELS <= last;
+            let mut sums = [zero::<L>(); PIXELS];
+            for &(row, right, tap) in taps {
+                let weight = read::<L>(weights, tap * map.channels + channel, count);
+                let column = c.origin[1] + (x * c.step[1] + right) as isize;
+                if whole {
+                    let at = (row * map.size[1] + column as usize) * map.channels + channel;
+                    for (i, sum) in sums.iter_mut().enumerate() {
+                        let value = read::<L>(map.data, at + i * c.step[1] * map.channels, count);
+                        *sum = add_product(*sum, weight, value);
+                    }
+                } else if column >= 0 && (column as usize) < map.size[1] {
+                    let at = (row * map.size[1] + column as usize) * map.channels + channel;
+                    sums[0] = add_product(sums[0], weight, read::<L>(map.data, at, count));
+                }
             }
+            let pixels = if whole { PIXELS } else { 1 };
+            for (i, sum) in sums.iter().take(pixels).enumerate() {
+                let place = to.at(start + (x + i) * pitch + channel, count);
+                // SAFETY: inside the buffer (asserted in debug builds); this row of results belongs to this task.
+                unsafe { sum.store_some(place, count) };
+            }
+            x += pixels;
         }
-        out.copy_from_slice(&acc);
     }
 }
 
-multiversion! {
-    /// `sums[t] += sum_p dy[p] * plane[offsets[t] + p]`; `dy.len()` is a multiple of BLOCK.
-    fn dot_taps(plane: &[f32], offsets: &[usize], dy: &[f32], sums: &mut [f32]) = dot_taps_body;
-}
 #[inline(always)]
-fn dot_taps_body(plane: &[f32], offsets: &[usize], dy: &[f32], sums: &mut [f32]) {
-    for (&offset, sum) in offsets.iter().zip(sums) {
-        let mut acc = [0.0f32; BLOCK];
-        for (block, dy) in dy.chunks_exact(BLOCK).enumerate() {
-            let source = &plane[offset + block * BLOCK..][..BLOCK];
-            for ((a, &d), &s) in acc.iter_mut().zip(dy).zip(source) {
-                *a = d.mul_add(s, *a);
-            }
-        }
-        *sum += acc.iter().sum::<f32>();
+fn zero<L: Lanes>() -> L {
+    // SAFETY: `with_lanes!` chose L for this processor.
+    unsafe { L::zero() }
+}
+
+#[inline(always)]
+fn add_product<L: Lanes>(sum: L, a: L, b: L) -> L {
+    // SAFETY: `with_lanes!` chose L for this processor.
+    unsafe { sum.add_product(a, b) }
+}
+
+/// Floats `at..at + count`.
+#[inline(always)]
+fn read<L: Lanes>(data: &[f32], at: usize, count: usize) -> L {
+    debug_assert!(at + count <= data.len());
+    // SAFETY: `with_lanes!` chose L for this processor; callers stay inside the map (asserted in debug builds).
+    unsafe {
+        let from = data.as_ptr().add(at);
+        if count == 16 { L::load(from) } else { L::load_some(from, count) }
     }
 }
 
-/// Padded planes and block-sized buffers of one task.
-struct Plane<'a> {
-    product: &'a Shifted,
-    offsets: Vec<usize>,
-    padded: Vec<f32>,
-    /// Positions in padded coordinates, rounded up to whole blocks.
-    flat: Vec<f32>,
+/// dW `[C, 1, kh, kw]`.
+pub(crate) fn weight_gradient(g: &ConvGeometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    let (c, channels, area) = (Correlation::forward(g), g.channels_in, g.kernel[0] * g.kernel[1]);
+    let map = Map { data: x, size: g.input, channels };
+    let rows = g.batch * g.output[0];
+    let per_part = rows.div_ceil(PARTS);
+    let parts: Vec<Vec<f32>> = (0..rows.div_ceil(per_part))
+        .into_par_iter()
+        .map(|part| {
+            let mut sums = vec![0.0; area * channels];
+            let rows = part * per_part..((part + 1) * per_part).min(rows);
+            rows_of_sums(map, g, &c, dy, rows, &mut sums);
+            sums
+        })
+        .collect();
+    let mut total = vec![0.0; area * channels];
+    for part in parts {
+        total.iter_mut().zip(&part).for_each(|(a, b)| *a += b);
+    }
+    (0..total.len()).map(|i| total[i % area * channels + i / area]).collect()
 }
 
-impl<'a> Plane<'a> {
-    fn new(product: &'a Shifted) -> Self {
-        let (height, pitch) = (product.phases[0].0.length, product.pitch());
-        let area = height * pitch;
-        let offsets = product.taps.iter().map(|&(phase, dy, dx, _)| phase * area + dy * pitch + dx).collect();
-        let length = ((product.rows - 1) * pitch + product.columns).next_multiple_of(BLOCK);
-        Self { product, offsets, padded: vec![0.0; area * product.phases.len() + BLOCK], flat: vec![0.0; length] }
-    }
+with_lanes! {
+    /// Adds rows `rows` (image, y) of the gradient's sum to `sums[tap][channel]`.
+    fn rows_of_sums(
+        map: Map<'_>, g: &ConvGeometry, c: &Correlation, dy: &[f32], rows: std::ops::Range<usize>, sums: &mut [f32],
+    ) = rows_of_sums_body;
+}
 
-    fn gather(&mut self, source: &[f32], size: [usize; 2]) {
-        let pitch = self.product.pitch();
-        let area = self.product.phases[0].0.length * pitch;
-        for ((rows, columns), plane) in self.product.phases.iter().zip(self.padded.chunks_exact_mut(area)) {
-            for (i, row) in plane.chunks_exact_mut(pitch).enumerate() {
-                let y = rows.origin + (rows.step * i) as isize;
-                if y >= 0 && (y as usize) < size[0] {
-                    let source = &source[y as usize * size[1]..][..size[1]];
-                    for (x, value) in row.iter_mut().enumerate() {
-                        *value = at(source, columns, x);
+#[inline(always)]
+fn rows_of_sums_body<L: Lanes>(
+    map: Map<'_>,
+    g: &ConvGeometry,
+    c: &Correlation,
+    dy: &[f32],
+    rows: std::ops::Range<usize>,
+    sums: &mut [f32],
+) {
+    let [height, width] = g.output;
+    for channel in (0..map.channels).step_by(16) {
+        let count = (map.channels - channel).min(16);
+        for index in rows.clone() {
+            let (image, y) = (index / height, index % height);
+            for taps in c.taps.chunk_by(|a, b| a.0 == b.0).flat_map(|row| row.chunks(TAPS)) {
+                let row = c.origin[0] + (y * c.step[0] + taps[0].0) as isize;
+                if row < 0 || row as usize >= map.size[0] {
+                    continue;
+                }
+                let line = (image * map.size[0] + row as usize) * map.size[1];
+                let dys = index * width * map.channels + channel;
+                let mut acc = [zero::<L>(); TAPS];
+                // The range of x where all taps of this group are inside.
+                let shifted = Correlation { origin: [0, c.origin[1] + taps[0].1 as isize], ..Correlation::forward(g) };
+                let (first, last) = inside(&shifted, 1, taps[taps.len() - 1].1 - taps[0].1, map.size[1]);
+                for x in 0..width {
+                    let d = read::<L>(dy, dys + x * map.channels, count);
+                    let whole = x >= first && x < last;
+                    for (sum, tap) in acc.iter_mut().zip(taps) {
+                        let column = c.origin[1] + (x * c.step[1] + tap.1) as isize;
+                        if whole || (column >= 0 && (column as usize) < map.size[1]) {
+                            let at = (line + column as usize) * map.channels + channel;
+                            *sum = add_product(*sum, d, read::<L>(map.data, at, count));
+                        }
+                    }
+                }
+                for (sum, tap) in acc.iter().zip(taps) {
+                    let place = &mut sums[tap.2 * map.channels + channel..][..count];
+                    // SAFETY: `with_lanes!` chose L for this processor; the slice holds `count` floats.
+                    unsafe {
+                        let before = L::load_some(place.as_ptr(), count);
+                        before.plus(*sum).store_some(place.as_mut_ptr(), count);
                     }
                 }
             }
         }
-    }
-}
-
-#[inline]
-fn at(source: &[f32], phase: &AxisPhase, i: usize) -> f32 {
-    let x = phase.origin + (phase.step * i) as isize;
-    if x < 0 { 0.0 } else { source.get(x as usize).copied().unwrap_or(0.0) }
-}
-
-/// Forward pass or input gradient of every plane: `to` planes from `from` planes, one kernel per channel.
-pub(crate) fn run(
-    products: &[Shifted],
-    channels: usize,
-    (from, from_size): (&[f32], [usize; 2]),
-    weights: &[f32],
-    (to, to_size): (&mut [f32], [usize; 2]),
-) {
-    let area = weights.len() / channels;
-    to.par_chunks_exact_mut(to_size[0] * to_size[1]).enumerate().for_each_init(
-        || products.iter().map(Plane::new).collect::<Vec<_>>(),
-        |planes, (index, to)| {
-            let source = &from[index * from_size[0] * from_size[1]..][..from_size[0] * from_size[1]];
-            let kernel = &weights[index % channels * area..][..area];
-            for plane in planes {
-                plane.gather(source, from_size);
-                let taps: Vec<f32> = plane.product.taps.iter().map(|t| kernel[t.3]).collect();
-                sum_taps(&plane.padded, &plane.offsets, &taps, &mut plane.flat);
-                scatter(plane, to, to_size[1]);
-            }
-        },
-    );
-}
-
-fn scatter(plane: &Plane<'_>, to: &mut [f32], width: usize) {
-    let [(y0, sy), (x0, sx)] = plane.product.target;
-    for y in 0..plane.product.rows {
-        let from = &plane.flat[y * plane.product.pitch()..][..plane.product.columns];
-        let to = &mut to[(y0 + y * sy) * width + x0..];
-        if sx == 1 {
-            to[..from.len()].copy_from_slice(from);
-        } else {
-            from.iter().enumerate().for_each(|(x, &v)| to[x * sx] = v);
-        }
-    }
-}
-
-/// dW `[C, 1, kh, kw]`; each channel sums over the batch in order.
-pub(crate) fn weight_gradient(g: &ConvGeometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
-    let product = Shifted::forward(g);
-    let (in_area, out_area, kernel) = (g.input[0] * g.input[1], g.output[0] * g.output[1], g.kernel[0] * g.kernel[1]);
-    let mut dw = vec![0.0; g.channels_out * kernel];
-    dw.par_chunks_exact_mut(kernel).enumerate().for_each_init(
-        || Plane::new(&product),
-        |plane, (c, dw)| {
-            for n in 0..g.batch {
-                let index = n * g.channels_in + c;
-                plane.gather(&x[index * in_area..][..in_area], g.input);
-                spread(&mut plane.flat, &dy[index * out_area..][..out_area], g.output[1], product.pitch());
-                dot_taps(&plane.padded, &plane.offsets, &plane.flat, dw);
-            }
-        },
-    );
-    dw
-}
-
-/// Rows of `width` into rows of `pitch`, zero between and behind.
-fn spread(flat: &mut [f32], rows: &[f32], width: usize, pitch: usize) {
-    flat.fill(0.0);
-    for (y, row) in rows.chunks_exact(width).enumerate() {
-        flat[y * pitch..][..width].copy_from_slice(row);
     }
 }

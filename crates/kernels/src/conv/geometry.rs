@@ -1,4 +1,4 @@
-//! Shapes of a convolution and the shifted-plane layout that its kernels read.
+//! Shapes of a convolution and the correlations that its directions consist of.
 
 /// Everything that describes one 2-D convolution (cross-correlation, as in every deep-learning library).
 ///
@@ -30,7 +30,8 @@ pub struct ConvGeometry {
 }
 
 impl ConvGeometry {
-    /// From the operands' shapes; `None` when they do not fit together or the output would be empty.
+    /// From the operands' shapes, `x` being `[N, C, H, W]`; `None` when they do not fit together or the output would be
+    /// empty.
     pub fn new(
         x: [usize; 4],
         w: [usize; 4],
@@ -75,6 +76,11 @@ impl ConvGeometry {
         self.channels_out / self.groups
     }
 
+    /// Output pixels of all images.
+    pub fn pixels_out(&self) -> usize {
+        self.batch * self.output[0] * self.output[1]
+    }
+
     /// Kernel taps (ky, kx) in the order of the weights.
     pub(crate) fn taps(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let [kh, kw] = self.kernel;
@@ -88,107 +94,77 @@ impl ConvGeometry {
     }
 }
 
-/// One axis of a *phase plane*: source index `origin + step * i` for i in `0..length`, zero outside the source.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AxisPhase {
-    pub origin: isize,
-    pub step: usize,
-    pub length: usize,
-}
-
-/// A product over shifted planes:
-/// `out[m, (y, x)] = sum_{c, t} weight[m, c, t] * plane[c, phase_t][(y + dy_t) * pitch + x + dx_t]`.
+/// A correlation of a zero-padded map with some taps of the kernel, step by step:
 ///
-/// The forward pass with stride s splits the padded input into s x s phases, so that every tap reads one phase with a
-/// plain shift. The input gradient of stride s is s x s such products over the output's gradient.
-#[derive(Debug, Clone)]
-pub(crate) struct Shifted {
-    /// Source phases: (rows, columns).
-    pub phases: Vec<(AxisPhase, AxisPhase)>,
-    /// Taps: (phase, shift down, shift right, index of the kernel tap).
-    pub taps: Vec<(usize, usize, usize, usize)>,
+/// ```text
+/// out[target(y, x), m] = sum_{(dy, dx, t), c} weight[t][c, m] * source[origin + step * (y, x) + (dy, dx), c]
+/// ```
+/// The forward pass is one of these. The input gradient of stride s is s x s of them over the output's gradient, one
+/// for each phase of the input, because the taps that reach a pixel depend on its place modulo the stride.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Correlation {
+    /// Source row and column that tap (0, 0) of result (0, 0) reads; negative in the padding.
+    pub origin: [isize; 2],
+    /// Source rows and columns from one result to the next.
+    pub step: [usize; 2],
+    /// Taps in reading order: down, right, index in the kernel.
+    pub taps: Vec<(usize, usize, usize)>,
     /// Result rows and columns.
-    pub rows: usize,
-    /// Result columns.
-    pub columns: usize,
-    /// Where result (y, x) lands in the destination: `start + step * index` for each axis.
+    pub size: [usize; 2],
+    /// Where result (y, x) lands: `start + step * index` for each axis.
     pub target: [(usize, usize); 2],
 }
 
-impl Shifted {
+impl Correlation {
     /// The forward pass.
     pub fn forward(g: &ConvGeometry) -> Self {
-        let [sh, sw] = g.stride;
-        let mut keys: Vec<(usize, usize)> = Vec::new();
-        let mut taps = Vec::new();
-        for (index, (ky, kx)) in g.taps().enumerate() {
-            let (ry, rx) = (ky * g.dilation[0], kx * g.dilation[1]);
-            let key = (ry % sh, rx % sw);
-            let phase = keys.iter().position(|k| *k == key).unwrap_or_else(|| {
-                keys.push(key);
-                keys.len() - 1
-            });
-            taps.push((phase, ry / sh, rx / sw, index));
-        }
-        let reach = |f: fn(&(usize, usize, usize, usize)) -> usize| taps.iter().map(f).max().unwrap_or(0);
-        let (height, width) = (g.output[0] + reach(|t| t.1), g.output[1] + reach(|t| t.2));
-        let phases = keys
-            .iter()
-            .map(|&(a, b)| {
-                (
-                    AxisPhase { origin: a as isize - g.padding[0] as isize, step: sh, length: height },
-                    AxisPhase { origin: b as isize - g.padding[1] as isize, step: sw, length: width },
-                )
-            })
-            .collect();
-        Self { phases, taps, rows: g.output[0], columns: g.output[1], target: [(0, 1), (0, 1)] }
+        let taps = g.taps().enumerate().map(|(i, (ky, kx))| (ky * g.dilation[0], kx * g.dilation[1], i)).collect();
+        let origin = g.padding.map(|p| -(p as isize));
+        Self { origin, step: g.stride, taps, size: g.output, target: [(0, 1); 2] }
     }
 
-    /// The input gradient: one product for each phase (a, b) of the padded input; phases which no tap reaches have an
-    /// empty tap list (their gradient is zero).
+    /// The input gradient: one product for each phase of the input. A phase which no tap reaches has no taps: the
+    /// gradient is zero there.
     pub fn input_gradient(g: &ConvGeometry) -> Vec<Self> {
         let mut list = Vec::new();
         for a in 0..g.stride[0] {
             for b in 0..g.stride[1] {
-                let (y0, ny) = phase_range(a, g.stride[0], g.padding[0], g.input[0]);
-                let (x0, nx) = phase_range(b, g.stride[1], g.padding[1], g.input[1]);
-                if ny == 0 || nx == 0 {
-                    continue;
+                let (y, ny) = phase_range(a, g.stride[0], g.padding[0], g.input[0]);
+                let (x, nx) = phase_range(b, g.stride[1], g.padding[1], g.input[1]);
+                if ny > 0 && nx > 0 {
+                    list.push(Self::phase(g, [a, b], [y, x], [ny, nx]));
                 }
-                list.push(Self::gradient_phase(g, (a, b), (y0, ny), (x0, nx)));
             }
         }
         list
     }
 
-    /// dX[y*s + a - p] = sum over taps with (k*d) % s == a of w[k] * dY[y - (k*d) / s].
-    fn gradient_phase(g: &ConvGeometry, phase: (usize, usize), y: (usize, usize), x: (usize, usize)) -> Self {
-        let hits: Vec<(usize, usize, usize)> = g
+    /// `dX[y*s + a - p] = sum over taps with (k*d) % s == a of w[k] * dY[y - (k*d) / s]` for y from `first` on.
+    fn phase(g: &ConvGeometry, phase: [usize; 2], first: [usize; 2], size: [usize; 2]) -> Self {
+        let hits: Vec<[usize; 3]> = g
             .taps()
             .enumerate()
-            .map(|(i, (ky, kx))| (i, ky * g.dilation[0], kx * g.dilation[1]))
-            .filter(|(_, ry, rx)| ry % g.stride[0] == phase.0 && rx % g.stride[1] == phase.1)
-            .map(|(i, ry, rx)| (i, ry / g.stride[0], rx / g.stride[1]))
+            .map(|(i, (ky, kx))| [ky * g.dilation[0], kx * g.dilation[1], i])
+            .filter(|hit| (0..2).all(|axis| hit[axis] % g.stride[axis] == phase[axis]))
+            .map(|[y, x, i]| [y / g.stride[0], x / g.stride[1], i])
             .collect();
-        let max_y = hits.iter().map(|h| h.1).max().unwrap_or(0);
-        let max_x = hits.iter().map(|h| h.2).max().unwrap_or(0);
-        // Row i of the plane is dY row y0 - max_y + i; the shift of a tap is therefore max_y - its own.
-        let taps: Vec<_> = hits.iter().map(|&(i, ry, rx)| (0, max_y - ry, max_x - rx, i)).collect();
-        let rows = AxisPhase { origin: y.0 as isize - max_y as isize, step: 1, length: y.1 + max_y };
-        let columns = AxisPhase { origin: x.0 as isize - max_x as isize, step: 1, length: x.1 + max_x };
-        let start = |first: usize, phase: usize, axis: usize| first * g.stride[axis] + phase - g.padding[axis];
+        let most = [0, 1].map(|axis| hits.iter().map(|h| h[axis]).max().unwrap_or(0));
+        let mut taps: Vec<_> = hits.iter().map(|&[y, x, i]| (most[0] - y, most[1] - x, i)).collect();
+        taps.sort_unstable();
+        let start = |axis: usize| first[axis] * g.stride[axis] + phase[axis] - g.padding[axis];
         Self {
-            phases: vec![(rows, columns)],
+            origin: [0, 1].map(|axis| first[axis] as isize - most[axis] as isize),
+            step: [1, 1],
             taps,
-            rows: y.1,
-            columns: x.1,
-            target: [(start(y.0, phase.0, 0), g.stride[0]), (start(x.0, phase.1, 1), g.stride[1])],
+            size,
+            target: [(start(0), g.stride[0]), (start(1), g.stride[1])],
         }
     }
 
-    /// Columns of a phase plane.
-    pub fn pitch(&self) -> usize {
-        self.phases[0].1.length
+    /// Source rows and columns that `size` results read.
+    pub fn reach(&self, size: [usize; 2]) -> [usize; 2] {
+        let most = |f: fn(&(usize, usize, usize)) -> usize| self.taps.iter().map(f).max().unwrap_or(0);
+        [(size[0] - 1) * self.step[0] + most(|t| t.0) + 1, (size[1] - 1) * self.step[1] + most(|t| t.1) + 1]
     }
 }
 

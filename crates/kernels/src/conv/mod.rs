@@ -1,14 +1,16 @@
 //! 2-D convolution with fast CPU kernels for its three directions.
 //!
-//! [`conv2d`] is differentiable and runs on every backend: f32 tensors on Flex take the kernels of this module, all
-//! others Burn's own operation. The kernels never build an im2col matrix:
+//! Maps are channels last, `[N, H, W, C]`. [`conv2d`] is differentiable and runs on every backend: f32 tensors on Flex
+//! take the kernels of this module, all others Burn's own operation. The kernels never build an im2col matrix:
 //!
-//! | direction | method |
-//! |---|---|
-//! | forward | matrix product over shifted views of zero-padded planes (`micro.rs`); stride s splits them into s x s phases |
-//! | input gradient | the same, over the output's gradient, one product per phase of the input |
-//! | weight gradient | matrix product with channels innermost, positions as the inner loop |
-//! | depthwise, all three | shifted additions over whole planes |
+//! | case | method | why |
+//! |---|---|---|
+//! | 1x1, stride 1 | product of plain matrices over all pixels | nothing to pad, and tiles may cross rows |
+//! | depthwise | vectors of channels, taps one by one | one product per float read: bound by memory |
+//! | forward, other | product that reads padded rows in place (`correlate.rs`) | a kernel row is one run of channels |
+//! | input gradient | the same over dY, one product per phase of the stride | every input pixel is written once |
+//! | weight gradient, up to 64 K weights | parts of the batch sum on their own | dW stays in cache |
+//! | weight gradient, larger | blocks of pixels, tasks share out dW | copies of dW would cost more than they save |
 //!
 //! Every output is one sum in a fixed order, so results are equal bit for bit for any number of threads.
 use burn::backend::autodiff::{
@@ -20,23 +22,24 @@ use burn::backend::autodiff::{
 use burn::backend::{Backend, Dispatch, Flex, backend_extension, flex::FlexTensor, tensor::FloatTensor};
 use burn::prelude::*;
 use burn::tensor::DType;
+use rayon::prelude::*;
 
+mod correlate;
 mod depthwise;
 mod geometry;
-mod micro;
-mod shifted;
+mod strip;
 #[cfg(test)]
 mod tests;
 mod weight_gradient;
 
+use correlate::{Direction, Target};
 pub use geometry::ConvGeometry;
-use geometry::Shifted;
-use micro::Micro;
-use shifted::{Direction, Epilogue, Source};
+use geometry::Correlation;
 
 use crate::activation::Activation;
 use crate::flex::{contiguous, tensor4, values};
 use crate::layout::{channels_first, channels_last};
+use crate::product::{Destination, Epilogue, Matrix, Panels, Product, Weights, multiply};
 
 /// Convolution and its two gradients as custom operations.
 #[backend_extension(Flex, Autodiff)]
@@ -52,13 +55,13 @@ pub trait ConvOps: Backend {
 /// The forward pass of networks that only infer.
 #[backend_extension(Flex)]
 pub trait ConvInferenceOps: Backend {
-    /// `max(y + bias, 0)` or `y + bias`, without a gradient.
+    /// `act(y + bias)`, without a gradient.
     fn subband_conv2d_inference(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         g: ConvGeometry,
-        relu: bool,
+        activation: Activation,
     ) -> FloatTensor<Self>;
 }
 
@@ -66,76 +69,105 @@ fn is_depthwise(g: &ConvGeometry) -> bool {
     g.groups > 1 && g.group_in() == 1 && g.group_out() == 1
 }
 
-/// y, with an epilogue. The slices have the shapes of `g`.
-fn forward(g: &ConvGeometry, x: &[f32], w: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
-    let product = Shifted::forward(g);
-    let mut y = vec![0.0; g.batch * g.channels_out * g.output[0] * g.output[1]];
-    if is_depthwise(g) {
-        depthwise::run(&[product], g.channels_in, (x, g.input), w, (&mut y, g.output));
-        finish(g, &mut y, epilogue);
-    } else {
-        let source = Source { data: x, images: g.batch, channels: g.channels_in, size: g.input };
-        shifted::run(&Micro::detect(), g, Direction::Forward, source, w, &product, epilogue, (&mut y, g.output));
-    }
-    y
+/// One pixel in, one pixel out: a product of plain matrices over all pixels at once.
+fn is_pointwise(g: &ConvGeometry) -> bool {
+    g.groups == 1 && g.kernel == [1, 1] && g.stride == [1, 1] && g.padding == [0, 0]
 }
 
-/// Bias and ReLU of a depthwise result.
-fn finish(g: &ConvGeometry, y: &mut [f32], epilogue: Epilogue<'_>) {
-    if epilogue.bias.is_none() && !epilogue.relu {
+/// y, with an epilogue. The slices have the shapes of `g`.
+fn forward(product: &Product, g: &ConvGeometry, x: &[f32], w: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
+    let length = g.pixels_out() * g.channels_out;
+    // SAFETY: every branch writes all pixels in all channels.
+    unsafe {
+        Destination::filled(length, |data| {
+            let target = Target { data, size: g.output, channels: g.channels_out };
+            if is_depthwise(g) {
+                depthwise::run(&[Correlation::forward(g)], g.batch, (x, g.input), w, target);
+                finish(g, data, epilogue);
+            } else if is_pointwise(g) {
+                let columns = Weights::matrix(w, (g.channels_out, g.channels_in), (g.channels_in, 1));
+                let x = Matrix::dense(x, g.pixels_out(), g.channels_in);
+                multiply(product, x, &Panels::pack(product, columns), epilogue, data, g.channels_out);
+            } else {
+                let direction = Direction::Forward;
+                correlate::run(product, g, direction, &Correlation::forward(g), x, w, epilogue, target);
+            }
+        })
+    }
+}
+
+/// Bias and bounds of a depthwise result, which is all written.
+fn finish(g: &ConvGeometry, y: Destination, epilogue: Epilogue<'_>) {
+    if epilogue.bias.is_none() && epilogue.bounds.is_none() {
         return;
     }
-    for (index, plane) in y.chunks_exact_mut(g.output[0] * g.output[1]).enumerate() {
-        let bias = epilogue.bias.map_or(0.0, |b| b[index % g.channels_out]);
-        let floor = if epilogue.relu { 0.0 } else { f32::NEG_INFINITY };
-        plane.iter_mut().for_each(|v| *v = (*v + bias).max(floor));
+    let (low, high) = epilogue.bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+    (0..g.batch * g.output[0]).into_par_iter().for_each(|row| {
+        let length = g.output[1] * g.channels_out;
+        // SAFETY: these floats were written before, and only this task has this row.
+        let row = unsafe { std::slice::from_raw_parts_mut(y.at(row * length, length), length) };
+        for pixel in row.chunks_exact_mut(g.channels_out) {
+            match epilogue.bias {
+                Some(bias) => pixel.iter_mut().zip(bias).for_each(|(v, b)| *v = (*v + b).clamp(low, high)),
+                None => pixel.iter_mut().for_each(|v| *v = v.clamp(low, high)),
+            }
+        }
+    });
+}
+
+fn input_gradient(product: &Product, g: &ConvGeometry, dy: &[f32], w: &[f32]) -> Vec<f32> {
+    let length = g.batch * g.input[0] * g.input[1] * g.channels_in;
+    // SAFETY: the phases of the input cover all of its pixels.
+    unsafe {
+        Destination::filled(length, |data| {
+            if is_pointwise(g) {
+                let columns = Weights::matrix(w, (g.channels_in, 1), (g.channels_out, g.channels_in));
+                let dy = Matrix::dense(dy, g.pixels_out(), g.channels_out);
+                return multiply(
+                    product,
+                    dy,
+                    &Panels::pack(product, columns),
+                    Epilogue::default(),
+                    data,
+                    g.channels_in,
+                );
+            }
+            let phases = Correlation::input_gradient(g);
+            let target = Target { data, size: g.input, channels: g.channels_in };
+            if is_depthwise(g) {
+                return depthwise::run(&phases, g.batch, (dy, g.output), w, target);
+            }
+            for c in &phases {
+                correlate::run(product, g, Direction::InputGradient, c, dy, w, Epilogue::default(), target);
+            }
+        })
     }
 }
 
-fn input_gradient(g: &ConvGeometry, dy: &[f32], w: &[f32]) -> Vec<f32> {
-    let products = Shifted::input_gradient(g);
-    let mut dx = vec![0.0; g.batch * g.channels_in * g.input[0] * g.input[1]];
+fn weight_gradient(product: &Product, g: &ConvGeometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     if is_depthwise(g) {
-        let reached: Vec<_> = products.into_iter().filter(|p| !p.taps.is_empty()).collect();
-        depthwise::run(&reached, g.channels_in, (dy, g.output), w, (&mut dx, g.input));
-        return dx;
+        return depthwise::weight_gradient(g, x, dy);
     }
-    let source = Source { data: dy, images: g.batch, channels: g.channels_out, size: g.output };
-    for product in products.iter().filter(|p| !p.taps.is_empty()) {
-        let (direction, out) = (Direction::InputGradient, (&mut dx[..], g.input));
-        shifted::run(&Micro::detect(), g, direction, source, w, product, Epilogue::default(), out);
-    }
-    dx
-}
-
-fn weight_gradient(g: &ConvGeometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
-    if is_depthwise(g) {
-        depthwise::weight_gradient(g, x, dy)
-    } else {
-        weight_gradient::run(&Micro::detect(), g, x, dy)
-    }
-}
-
-fn output_shape(g: &ConvGeometry) -> [usize; 4] {
-    [g.batch, g.channels_out, g.output[0], g.output[1]]
+    weight_gradient::run(product, g, x, dy)
 }
 
 impl ConvOps for Flex {
     fn subband_conv2d(x: FlexTensor, w: FlexTensor, g: ConvGeometry) -> FlexTensor {
         let (x, w) = (contiguous(x), contiguous(w));
-        tensor4(forward(&g, values(&x), values(&w), Epilogue::default()), output_shape(&g))
+        let shape = [g.batch, g.output[0], g.output[1], g.channels_out];
+        tensor4(forward(Product::detect(), &g, values(&x), values(&w), Epilogue::default()), shape)
     }
 
     fn subband_conv2d_dx(dy: FlexTensor, w: FlexTensor, g: ConvGeometry) -> FlexTensor {
         let (dy, w) = (contiguous(dy), contiguous(w));
-        let shape = [g.batch, g.channels_in, g.input[0], g.input[1]];
-        tensor4(input_gradient(&g, values(&dy), values(&w)), shape)
+        let shape = [g.batch, g.input[0], g.input[1], g.channels_in];
+        tensor4(input_gradient(Product::detect(), &g, values(&dy), values(&w)), shape)
     }
 
     fn subband_conv2d_dw(x: FlexTensor, dy: FlexTensor, g: ConvGeometry) -> FlexTensor {
         let (x, dy) = (contiguous(x), contiguous(dy));
         let shape = [g.channels_out, g.group_in(), g.kernel[0], g.kernel[1]];
-        tensor4(weight_gradient(&g, values(&x), values(&dy)), shape)
+        tensor4(weight_gradient(Product::detect(), &g, values(&x), values(&dy)), shape)
     }
 }
 
@@ -145,11 +177,13 @@ impl ConvInferenceOps for Flex {
         w: FlexTensor,
         bias: FlexTensor,
         g: ConvGeometry,
-        relu: bool,
+        activation: Activation,
     ) -> FlexTensor {
         let (x, w, bias) = (contiguous(x), contiguous(w), contiguous(bias));
-        let epilogue = Epilogue { bias: Some(values(&bias)), relu };
-        tensor4(forward(&g, values(&x), values(&w), epilogue), output_shape(&g))
+        let bounds = (activation != Activation::None).then(|| activation.bounds());
+        let epilogue = Epilogue { bias: Some(values(&bias)), bounds };
+        let shape = [g.batch, g.output[0], g.output[1], g.channels_out];
+        tensor4(forward(Product::detect(), &g, values(&x), values(&w), epilogue), shape)
     }
 }
 
@@ -225,13 +259,12 @@ impl Default for ConvOptions {
 /// # Panics
 /// When the shapes do not fit together, as Burn's own operation does.
 pub fn conv2d(x: Tensor<4>, w: Tensor<4>, bias: Option<Tensor<1>>, options: ConvOptions) -> Tensor<4> {
-    let x = channels_first(x);
-    let Some(g) = fast_geometry(&x, &w, options) else { return channels_last(portable(x, w, bias, options)) };
+    let Some(g) = fast_geometry(&x, &w, options) else { return portable(x, w, bias, options) };
     let y = Tensor::from_dispatch(<Dispatch as ConvOps>::subband_conv2d(x.into_dispatch(), w.into_dispatch(), g));
-    channels_last(match bias {
-        Some(bias) => y + bias.reshape([1, g.channels_out, 1, 1]),
+    match bias {
+        Some(bias) => y + bias.reshape([1, 1, 1, g.channels_out]),
         None => y,
-    })
+    }
 }
 
 /// Convolution with bias and activation in one pass, for networks that only infer. On an autodiff device it is
@@ -246,19 +279,22 @@ pub fn conv2d_inference(
     options: ConvOptions,
     activation: Activation,
 ) -> Tensor<4> {
-    activation.apply(conv2d(x, w, Some(bias), options))
+    let fast = if x.device().is_autodiff() { None } else { fast_geometry(&x, &w, options) };
+    let Some(g) = fast else { return activation.apply(conv2d(x, w, Some(bias), options)) };
+    let (x, w, bias) = (x.into_dispatch(), w.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as ConvInferenceOps>::subband_conv2d_inference(x, w, bias, g, activation))
 }
 
-/// The geometry when the kernels of this module apply: f32 on Flex, shapes that fit, offsets within 32 bits.
+/// The geometry when the kernels of this module apply: f32 on Flex, shapes that fit.
 fn fast_geometry(x: &Tensor<4>, w: &Tensor<4>, o: ConvOptions) -> Option<ConvGeometry> {
     let f32s = x.dtype() == DType::F32 && w.dtype() == DType::F32;
-    let g = ConvGeometry::new(x.dims(), w.dims(), o.stride, o.padding, o.dilation, o.groups)?;
-    let floats = |size: [usize; 2], c: usize| g.batch * c * (size[0] + 64) * (size[1] + 64);
-    let small = floats(g.input, g.channels_in).max(floats(g.output, g.channels_out)) < u32::MAX as usize;
-    (f32s && small && crate::is_flex(x)).then_some(g)
+    let [n, height, width, channels] = x.dims();
+    let g = ConvGeometry::new([n, channels, height, width], w.dims(), o.stride, o.padding, o.dilation, o.groups)?;
+    (f32s && crate::is_flex(x)).then_some(g)
 }
 
+/// Burn's own operation.
 fn portable(x: Tensor<4>, w: Tensor<4>, bias: Option<Tensor<1>>, o: ConvOptions) -> Tensor<4> {
     let options = burn::tensor::ops::ConvOptions::new(o.stride, o.padding, o.dilation, o.groups);
-    burn::tensor::module::conv2d(x, w, bias, options)
+    channels_last(burn::tensor::module::conv2d(channels_first(x), w, bias, options))
 }

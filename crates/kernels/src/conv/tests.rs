@@ -49,27 +49,35 @@ fn assert_close(got: &[f32], want: &[f64], terms: usize, what: &str, g: &ConvGeo
     }
 }
 
+/// `[N, C, area]` to `[N, area, C]`.
+fn last(x: &[f32], channels: usize, area: usize) -> Vec<f32> {
+    (0..x.len())
+        .map(|i| {
+            let (n, rest) = (i / (channels * area), i % (channels * area));
+            x[(n * channels + rest % channels) * area + rest / channels]
+        })
+        .collect()
+}
+
+/// `[N, area, C]` to `[N, C, area]`.
+fn first(x: &[f32], channels: usize, area: usize) -> Vec<f32> {
+    last(x, area, channels)
+}
+
 fn check(g: &ConvGeometry, stream: &mut Stream) {
     let x = random(stream, g.batch * g.channels_in * g.input[0] * g.input[1]);
     let w = random(stream, g.channels_out * g.group_in() * g.kernel[0] * g.kernel[1]);
     let dy = random(stream, g.batch * g.channels_out * g.output[0] * g.output[1]);
     let [y, dx, dw] = reference(g, &x, &w, &dy);
-    let area = g.kernel[0] * g.kernel[1];
-    assert_close(&forward(g, &x, &w, Epilogue::default()), &y, g.group_in() * area, "y", g);
-    assert_close(&input_gradient(g, &dy, &w), &dx, g.group_out() * area, "dX", g);
-    let positions = g.batch * g.output[0] * g.output[1];
-    assert_close(&weight_gradient(g, &x, &dy), &dw, positions, "dW", g);
-    if is_depthwise(g) {
-        return;
-    }
-    for micro in Micro::available() {
-        let source = Source { data: &x, images: g.batch, channels: g.channels_in, size: g.input };
-        let mut out = vec![f32::NAN; y.len()];
-        let product = Shifted::forward(g);
-        let epilogue = Epilogue::default();
-        shifted::run(&micro, g, Direction::Forward, source, &w, &product, epilogue, (&mut out, g.output));
-        assert_close(&out, &y, g.group_in() * area, micro.name, g);
-        assert_close(&weight_gradient::run(&micro, g, &x, &dy), &dw, positions, micro.name, g);
+    let (area, input, output) = (g.kernel[0] * g.kernel[1], g.input[0] * g.input[1], g.output[0] * g.output[1]);
+    let (x, dy) = (last(&x, g.channels_in, input), last(&dy, g.channels_out, output));
+    for product in Product::available() {
+        let got = forward(&product, g, &x, &w, Epilogue::default());
+        assert_close(&first(&got, g.channels_out, output), &y, g.group_in() * area, &format!("y {}", product.name), g);
+        let got = input_gradient(&product, g, &dy, &w);
+        assert_close(&first(&got, g.channels_in, input), &dx, g.group_out() * area, &format!("dX {}", product.name), g);
+        let got = weight_gradient(&product, g, &x, &dy);
+        assert_close(&got, &dw, g.batch * output, &format!("dW {}", product.name), g);
     }
 }
 
@@ -144,7 +152,7 @@ fn agrees_with_burn_through_autodiff() {
         let data = burn::tensor::TensorData::new(random(&mut stream, shape.iter().product()), shape);
         Tensor::<4>::from_data(data, &device).require_grad()
     };
-    let (x, w) = (tensor([2, 3, 9, 7]), tensor([4, 3, 3, 3]));
+    let (x, w) = (tensor([2, 9, 7, 3]), tensor([4, 3, 3, 3]));
     let b = Tensor::<1>::from_data([0.1f32, -0.2, 0.3, 0.4], &device).require_grad();
     let options = ConvOptions { stride: [2, 1], padding: [1, 1], ..Default::default() };
     let run = |f: &dyn Fn() -> Tensor<4>| {

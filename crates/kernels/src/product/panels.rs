@@ -1,0 +1,133 @@
+//! The right operand of a product, packed: panels of a few vectors of columns, each panel row by row.
+use rayon::prelude::*;
+
+use super::table::Product;
+
+/// Columns of a product that one tile covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Panel {
+    /// First column.
+    pub column: usize,
+    /// Vectors V of sixteen columns.
+    pub vectors: usize,
+    /// Columns of the last vector that exist.
+    pub tail: usize,
+    /// Where the packed panel starts.
+    pub offset: usize,
+}
+
+impl Panel {
+    /// Panels for `columns` columns, of as many vectors as the kernels take; `depth` rows each.
+    pub fn cut(product: &Product, columns: usize, depth: usize) -> Vec<Self> {
+        let mut list = Vec::new();
+        let mut column = 0;
+        while column < columns {
+            let left = (columns - column).div_ceil(16);
+            let most = product.vectors();
+            // Four vectors are better two and two than three and one.
+            let vectors = if left == 4 { most.min(2) } else { most.min(left) };
+            let tail = (columns - column - 16 * (vectors - 1)).min(16);
+            list.push(Self { column, vectors, tail, offset: column.div_ceil(16) * 16 * depth });
+            column += 16 * vectors;
+        }
+        list
+    }
+
+    /// Floats of one row.
+    pub fn width(&self) -> usize {
+        16 * self.vectors
+    }
+
+    /// Columns that exist.
+    pub fn columns(&self) -> usize {
+        16 * (self.vectors - 1) + self.tail
+    }
+
+    /// Rows of a panel that stay in the first-level cache while the pixels pass: 24 KB.
+    pub fn chunk(&self) -> usize {
+        384 / self.vectors
+    }
+}
+
+/// Where the elements of a right operand lie: column n, row (tap t, channel c) at
+/// `start + n * column + c * channel + taps[t]`. Rows are packed in the order t, then c.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weights<'a> {
+    /// The values.
+    pub data: &'a [f32],
+    /// Offset of the first.
+    pub start: usize,
+    /// Number of columns, and their distance.
+    pub columns: (usize, usize),
+    /// Number of channels, and their distance.
+    pub channels: (usize, usize),
+    /// Offsets of the taps.
+    pub taps: &'a [usize],
+}
+
+impl<'a> Weights<'a> {
+    /// A plain matrix: (number, distance) of the columns and of the rows.
+    pub fn matrix(data: &'a [f32], columns: (usize, usize), rows: (usize, usize)) -> Self {
+        Self { data, start: 0, columns, channels: rows, taps: &[0] }
+    }
+}
+
+/// The packed right operand.
+pub(crate) struct Panels {
+    data: Vec<f32>,
+    /// Rows.
+    pub depth: usize,
+    /// The panels, in the order of the columns.
+    pub list: Vec<Panel>,
+}
+
+impl Panels {
+    /// Packs; the panels in parallel.
+    pub fn pack(product: &Product, w: Weights<'_>) -> Self {
+        let depth = w.channels.0 * w.taps.len();
+        let list = Panel::cut(product, w.columns.0, depth);
+        let mut data = vec![0.0; w.columns.0.div_ceil(16) * 16 * depth];
+        let mut parts = Vec::with_capacity(list.len());
+        let mut rest = data.as_mut_slice();
+        for panel in &list {
+            let (part, behind) = rest.split_at_mut(panel.width() * depth);
+            parts.push((panel, part));
+            rest = behind;
+        }
+        let small = data_is_small(depth, w.columns.0);
+        if small {
+            parts.into_iter().for_each(|(panel, part)| pack_panel(&w, panel, part));
+        } else {
+            parts.into_par_iter().for_each(|(panel, part)| pack_panel(&w, panel, part));
+        }
+        Self { data, depth, list }
+    }
+
+    /// The values of all panels; panel p's row k lies at `p.offset + k * p.width()`.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+}
+
+fn data_is_small(depth: usize, columns: usize) -> bool {
+    depth * columns < 16 * 1024
+}
+
+fn pack_panel(w: &Weights<'_>, panel: &Panel, part: &mut [f32]) {
+    let (width, columns) = (panel.width(), panel.columns());
+    let (channels, stride) = w.channels;
+    let first = w.start + panel.column * w.columns.1;
+    for c in 0..channels {
+        for (t, tap) in w.taps.iter().enumerate() {
+            let row = &mut part[(t * channels + c) * width..][..columns];
+            let from = &w.data[first + c * stride + tap..];
+            if w.columns.1 == 1 {
+                row.copy_from_slice(&from[..columns]);
+            } else {
+                for (n, value) in row.iter_mut().enumerate() {
+                    *value = from[n * w.columns.1];
+                }
+            }
+        }
+    }
+}
