@@ -24,6 +24,7 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use rayon::prelude::*;
 
+mod blocks;
 mod correlate;
 mod depthwise;
 mod geometry;
@@ -39,7 +40,7 @@ use geometry::Correlation;
 use crate::activation::Activation;
 use crate::flex::{contiguous, tensor4, values};
 use crate::layout::{channels_first, channels_last};
-use crate::product::{Destination, Epilogue, Matrix, Panels, Product, Weights, multiply};
+use crate::product::{Destination, Epilogue, Matrix, Panels, Product, Weights, multiply, multiply_across};
 
 /// Convolution and its two gradients as custom operations.
 #[backend_extension(Flex, Autodiff)]
@@ -147,6 +148,13 @@ fn input_gradient(product: &Product, g: &ConvGeometry, dy: &[f32], w: &[f32]) ->
 fn weight_gradient(product: &Product, g: &ConvGeometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     if is_depthwise(g) {
         return depthwise::weight_gradient(g, x, dy);
+    }
+    if is_pointwise(g) {
+        let (x, dy) =
+            (Matrix::dense(x, g.pixels_out(), g.channels_in), Matrix::dense(dy, g.pixels_out(), g.channels_out));
+        let length = g.channels_out * g.channels_in;
+        // SAFETY: the product writes all of dW.
+        return unsafe { Destination::filled(length, |dw| multiply_across(product, dy, x, dw, g.channels_in)) };
     }
     weight_gradient::run(product, g, x, dy)
 }

@@ -108,14 +108,20 @@ impl<'a> Strip<'a> {
     }
 
     fn padded(c: &Correlation, source: &Source<'_>, task: Task, room: &'a mut Vec<f32>) -> Self {
-        let [height, width] = c.reach([task.rows, c.size[1]]);
+        let size = c.reach([task.rows, c.size[1]]);
         let channels = source.group.1;
-        let pitch = width * channels;
-        let floats = task.count * height * pitch;
+        let (image, pitch) = (size[0] * size[1] * channels, size[1] * channels);
+        let floats = task.count * image;
         if room.len() < floats {
             room.resize(floats, 0.0);
         }
-        let mut rows = room[..floats].chunks_exact_mut(pitch);
+        Self::copy(c, source, task, size, &mut room[..floats]);
+        Self { data: &room[..floats], start: 0, image, pitch, pixel: channels }
+    }
+
+    /// The task's padded rows, `[image][row][column][channel of the group]`, of `size` each.
+    pub fn copy(c: &Correlation, source: &Source<'_>, task: Task, [height, width]: [usize; 2], to: &mut [f32]) {
+        let mut rows = to.chunks_exact_mut(width * source.group.1);
         for image in task.first..task.first + task.count {
             for i in 0..height {
                 let y = c.origin[0] + (task.row * c.step[0] + i) as isize;
@@ -124,7 +130,6 @@ impl<'a> Strip<'a> {
                 }
             }
         }
-        Self { data: &room[..floats], start: 0, image: height * pitch, pitch, pixel: channels }
     }
 }
 
@@ -147,6 +152,11 @@ fn copy_row(origin: isize, source: &Source<'_>, image: usize, y: isize, row: &mu
         to.copy_from_slice(&line[from * channels..][..inside * channels]);
     } else {
         let pixels = line[from * source.channels..].chunks_exact(source.channels);
+        if channels == 8 {
+            // A length known at compile time: two moves instead of a call.
+            let to = to.as_chunks_mut::<8>().0;
+            return to.iter_mut().zip(pixels).for_each(|(to, p)| to.copy_from_slice(&p[first..first + 8]));
+        }
         to.chunks_exact_mut(channels).zip(pixels).for_each(|(to, p)| to.copy_from_slice(&p[first..first + channels]));
     }
 }

@@ -3,45 +3,49 @@
 //! ```text
 //! dW[o, c, u, v] = sum_{n, i, j} dY[n, o, i, j] * X[n, c, i*s - p + u*d, j*s - p + v*d]
 //! ```
-//! A pixel (n, i, j) gives a row of dY (all o) and, for each kernel row u, a run of the padded X: all (v, c). The sum
-//! over pixels is the inner loop of the product; nothing is summed across lanes. Sums are kept as rows (u, v, c) of all
-//! o and put into the weights' order at the end.
+//! A pixel (n, i, j) gives a row of dY (all o) and, for each tap (u, v), a pixel of the padded X (all c). The sum over
+//! pixels is the inner loop of the product; nothing is summed across lanes. Sums are kept as rows (u, v, c) of all o and
+//! put into the weights' order at the end.
+//!
+//! X is copied in blocks of eight channels, dY in panels of a few vectors, so that the inner loop reads both in a row:
+//! side by side their pixels lie a power of two apart, which a cache does not like. With few channels (the first layer)
+//! a whole run (v, c) of the padded X is one block.
 //!
 //! | dW | method |
 //! |---|---|
+//! | 1x1, stride 1 | product of plain matrices, straight into dW |
 //! | up to 64 K floats | eight fixed parts of the batch sum on their own; the parts are added in order |
 //! | larger | pixels in blocks, one after the other; tasks share out dW |
-use std::cell::RefCell;
-
 use rayon::prelude::*;
 
+use super::blocks::{Block, Blocks, Rows};
 use super::geometry::{ConvGeometry, Correlation};
-use super::strip::{Source, Strip, Task};
-use crate::product::{Destination, Panel, Product, Start, Step, Tile, even};
+use super::strip::{Source, Task};
+use crate::product::{Destination, Lanes, Panel, Product, Start, Step, Tile, even, with_lanes};
 
 /// Floats of dW up to which parts of the batch have copies of their own.
 const SMALL: usize = 64 * 1024;
 /// Parts of the batch. Fixed, so that the order of sums does not depend on the threads.
 const PARTS: usize = 8;
-/// Pixels of a block whose dY stays in the first or second-level cache while all of dW passes.
-const PIXELS: usize = 256;
+/// Pixels of a block of a small dW.
+const PIXELS: usize = 512;
 /// The same for a large dW, which is itself read and written once for each block.
-const PIXELS_LARGE: usize = 1024;
-
-thread_local! {
-    static ROOM: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
+const PIXELS_LARGE: usize = 2048;
 
 /// dW `[O, C/G, kh, kw]` from X `[N, H, W, C]` and dY `[N, H', W', O]`.
 pub(crate) fn run(product: &Product, g: &ConvGeometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let depth = g.group_in() * g.kernel[0] * g.kernel[1];
-    let mut dw = vec![0.0; g.channels_out * depth];
-    for group in 0..g.groups {
-        let job = Job::new(product, g, x, dy, group);
-        let sums = if depth * job.width <= SMALL { job.in_parts() } else { job.shared() };
-        unpack(g, &sums, job.width, &mut dw[group * g.group_out() * depth..][..g.group_out() * depth]);
+    let per_group = g.group_out() * depth;
+    // SAFETY: every group writes its part of dW.
+    unsafe {
+        Destination::filled(g.channels_out * depth, |dw| {
+            for group in 0..g.groups {
+                let job = Job::new(product, g, x, dy, group);
+                let sums = if depth * job.width <= SMALL { job.in_parts() } else { job.shared() };
+                unpack(g, &sums, job.width, dw, group * per_group);
+            }
+        })
     }
-    dw
 }
 
 struct Job<'a> {
@@ -74,41 +78,36 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Blocks of whole rows, or of whole images when those are small.
-    fn blocks(&self, images: std::ops::Range<usize>, pixels: usize) -> Vec<Task> {
+    /// Tasks of whole rows, or of whole images when those are small.
+    fn tasks(&self, pixels: usize) -> Vec<Task> {
         let [rows, columns] = self.g.output;
-        let mut list = Vec::new();
         if rows * columns * 2 <= pixels {
-            let count = (pixels / (rows * columns)).max(1);
-            for first in images.clone().step_by(count) {
-                list.push(Task { first, count: count.min(images.end - first), row: 0, rows });
-            }
-            return list;
+            let count = pixels / (rows * columns);
+            let task = |(first, count)| Task { first, count, row: 0, rows };
+            return even(self.g.batch, count).map(task).collect();
         }
-        for first in images {
-            list.extend(even(rows, (pixels / columns).max(1)).map(|(row, rows)| Task { first, count: 1, row, rows }));
-        }
-        list
+        let strips =
+            |first| even(rows, (pixels / columns).max(1)).map(move |(row, rows)| Task { first, count: 1, row, rows });
+        (0..self.g.batch).flat_map(strips).collect()
     }
 
     /// Small dW: parts of the batch (or of the rows of a few images) in parallel, their sums added in order.
     fn in_parts(&self) -> Vec<f32> {
-        let blocks = self.blocks(0..self.g.batch, PIXELS);
-        let per_part = blocks.len().div_ceil(PARTS);
-        let parts: Vec<Vec<f32>> = blocks
-            .par_chunks(per_part)
-            .map(|blocks| {
+        let pixels = PIXELS.min((self.g.pixels_out() / PARTS).max(1));
+        let tasks = self.tasks(pixels);
+        let parts: Vec<Vec<f32>> = tasks
+            .par_chunks(tasks.len().div_ceil(PARTS))
+            .map(|tasks| {
                 let mut sums = vec![0.0; self.depth * self.width];
-                ROOM.with(|room| {
-                    let room = &mut room.borrow_mut();
-                    for (i, block) in blocks.iter().enumerate() {
-                        let strip = Strip::new(&self.c, self.source, *block, room);
-                        let to = Destination::new(&mut sums);
-                        self.panels
-                            .iter()
-                            .for_each(|panel| self.accumulate(*block, &strip, panel, 0..usize::MAX, i == 0, to));
+                let mut rooms = Default::default();
+                for (i, task) in tasks.iter().enumerate() {
+                    let blocks = Blocks::new(&self.c, self.source, *task, &mut rooms, false);
+                    for panel in &self.panels {
+                        let rows = Rows::new(self.g, self.dy, self.first, *task, panel);
+                        let all = 0..blocks.list(self.product, panel).len();
+                        self.accumulate(*task, &blocks, &rows, panel, all, i == 0, Destination::new(&mut sums));
                     }
-                });
+                }
                 sums
             })
             .collect();
@@ -120,105 +119,96 @@ impl<'a> Job<'a> {
         total
     }
 
-    /// Large dW: block after block, tasks take panels and ranges of taps.
+    /// Large dW: pixels block after block, tasks take panels and ranges of channels.
     fn shared(&self) -> Vec<f32> {
-        let blocks = self.blocks(0..self.g.batch, PIXELS_LARGE);
         let mut sums = vec![0.0; self.depth * self.width];
         let to = Destination::new(&mut sums);
         let parts = 8usize.div_ceil(self.panels.len());
-        let mut room = Vec::new();
-        for (i, block) in blocks.iter().enumerate() {
-            let strip = Strip::new(&self.c, self.source, *block, &mut room);
-            (0..parts * self.panels.len()).into_par_iter().for_each(|task| {
-                let (panel, part) = (&self.panels[task / parts], task % parts);
-                let tiles = self.tiles(&strip, panel).len();
-                let range = part * tiles / parts..(part + 1) * tiles / parts;
-                self.accumulate(*block, &strip, panel, range, i == 0, to);
+        let mut rooms = Default::default();
+        for (i, task) in self.tasks(PIXELS_LARGE).into_iter().enumerate() {
+            let blocks = Blocks::new(&self.c, self.source, task, &mut rooms, true);
+            (0..parts * self.panels.len()).into_par_iter().for_each(|index| {
+                let (panel, part) = (&self.panels[index / parts], index % parts);
+                let rows = Rows::new(self.g, self.dy, self.first, task, panel);
+                let count = blocks.list(self.product, panel).len();
+                let range = part * count / parts..(part + 1) * count / parts;
+                self.accumulate(task, &blocks, &rows, panel, range, i == 0, to);
             });
         }
         sums
     }
 
-    /// Tiles of one panel: (offset in the strip, row of the sums, Q).
-    fn tiles(&self, strip: &Strip<'_>, panel: &Panel) -> Vec<(usize, usize, usize)> {
-        let (channels, taps) = (self.source.group.1, &self.c.taps);
-        let together = strip.pixel == channels && self.g.dilation[1] == 1;
-        let (length, count) =
-            if together { (channels * self.g.kernel[1], self.g.kernel[0]) } else { (channels, taps.len()) };
-        let most = self.product.pixels_across(panel.vectors);
-        let run = |i: usize| {
-            let (down, right, tap) = taps[i * taps.len() / count];
-            even(length, most)
-                .map(move |(at, q)| (down * strip.pitch + right * strip.pixel + at, tap * channels + at, q))
-        };
-        (0..count).flat_map(run).collect()
-    }
-
-    /// Adds the products of a block of pixels to the tiles `range` of one panel.
+    /// Adds the products of a task's pixels to the blocks `range` of one panel. Pixels pass in pieces whose dY stays in
+    /// the first-level cache.
+    #[allow(clippy::too_many_arguments)]
     fn accumulate(
         &self,
-        block: Task,
-        strip: &Strip<'_>,
+        task: Task,
+        blocks: &Blocks<'_>,
+        rows: &Rows,
         panel: &Panel,
         range: std::ops::Range<usize>,
         first: bool,
         to: Destination,
     ) {
-        let ([height, width], outputs) = (self.g.output, self.g.channels_out);
-        let mut steps = Vec::with_capacity(block.count * block.rows);
-        for image in 0..block.count {
-            for y in 0..block.rows {
-                steps.push(Step {
-                    a: image * strip.image + y * self.g.stride[0] * strip.pitch,
-                    b: ((block.first + image) * height + block.row + y) * width * outputs,
-                });
+        let width = self.g.output[1];
+        let all = blocks.steps(&self.c, task, width * panel.width());
+        let stride = self.g.stride[1] * blocks.pixel;
+        let list = blocks.list(self.product, panel);
+        for (piece, steps) in all.chunks((panel.chunk() / width).max(1)).enumerate() {
+            for &Block { from, row, q } in &list[range.clone()] {
+                debug_assert!(steps.iter().all(|s| from + s.a + (width - 1) * stride + q <= blocks.data.len()));
+                debug_assert!(steps.iter().all(|s| s.b + width * panel.width() <= rows.data.len()));
+                let tile = Tile {
+                    a: blocks.data[from..].as_ptr(),
+                    row: 0,
+                    stride,
+                    steps,
+                    k: width,
+                    b: rows.data.as_ptr(),
+                    b_row: panel.width(),
+                    c: to.at(row * self.width + panel.column, (q - 1) * self.width + panel.columns()),
+                    c_row: 0,
+                    c_col: self.width,
+                    tail: panel.tail,
+                    start: if first && piece == 0 { Start::Zero } else { Start::Sum },
+                    bounds: None,
+                };
+                // SAFETY: the reach in X and dY is asserted above in debug builds; the task owns these rows of the sums.
+                unsafe { self.product.across(q, panel.vectors, &tile) };
             }
-        }
-        let stride = self.g.stride[1] * strip.pixel;
-        let tiles = self.tiles(strip, panel);
-        for &(from, row, q) in &tiles[range.start..range.end.min(tiles.len())] {
-            let a = strip.start + from;
-            debug_assert!(steps.iter().all(|s| a + s.a + (width - 1) * stride + q <= strip.data.len()));
-            let b = self.first + panel.column;
-            debug_assert!(steps.iter().all(|s| b + s.b + (width - 1) * outputs + panel.columns() <= self.dy.len()));
-            let tile = Tile {
-                a: strip.data[a..].as_ptr(),
-                row: 0,
-                stride,
-                steps: &steps,
-                k: width,
-                b: self.dy[b..].as_ptr(),
-                b_row: outputs,
-                c: to.at(row * self.width + panel.column, (q - 1) * self.width + panel.columns()),
-                c_row: 0,
-                c_col: self.width,
-                tail: panel.tail,
-                start: if first { Start::Zero } else { Start::Sum },
-                bounds: None,
-            };
-            // SAFETY: the reach in X and dY is asserted above in debug builds; the task owns these tiles of the sums.
-            unsafe { self.product.across(q, panel.vectors, &tile) };
         }
     }
 }
 
-/// From rows (u, v, c) of all o to the weights' order (o, c, u, v).
-fn unpack(g: &ConvGeometry, sums: &[f32], width: usize, dw: &mut [f32]) {
+/// From rows (u, v, c) of all o to the weights' order (o, c, u, v), from `start` on.
+fn unpack(g: &ConvGeometry, sums: &[f32], width: usize, dw: Destination, start: usize) {
+    let blocks = g.group_out().div_ceil(16);
+    let small = sums.len() < 16 * 1024;
+    let task = |i: usize| unpack_vector(g, sums, width, 16 * i, dw, start);
+    if small { (0..blocks).for_each(task) } else { (0..blocks).into_par_iter().for_each(task) }
+}
+
+with_lanes! {
+    /// Output channels `o` to `o + 16`: sixteen (c, u, v) of each are gathered at a time, from rows that stay in cache.
+    fn unpack_vector(g: &ConvGeometry, sums: &[f32], width: usize, o: usize, dw: Destination, start: usize) = unpack_body;
+}
+#[inline(always)]
+fn unpack_body<L: Lanes>(g: &ConvGeometry, sums: &[f32], width: usize, o: usize, dw: Destination, start: usize) {
     let (area, channels) = (g.kernel[0] * g.kernel[1], g.group_in());
-    // Sixteen output channels at a time: a cache line of every row.
-    let block = |(i, dw): (usize, &mut [f32])| {
-        for c in 0..channels {
-            for t in 0..area {
-                let row = &sums[(t * channels + c) * width + 16 * i..];
-                let places = dw[c * area + t..].iter_mut().step_by(channels * area);
-                places.zip(row).take(16).for_each(|(to, &v)| *to = v);
-            }
+    let depth = area * channels;
+    for j in (0..depth).step_by(16) {
+        let count = (depth - j).min(16);
+        let places: [i32; 16] = std::array::from_fn(|i| {
+            let (c, t) = ((j + i.min(count - 1)) / area, (j + i.min(count - 1)) % area);
+            ((t * channels + c) * width) as i32
+        });
+        assert!(places.iter().all(|&place| place as usize + o + 16 <= sums.len()));
+        for lane in 0..(g.group_out() - o).min(16) {
+            let to = dw.at(start + (o + lane) * depth + j, count);
+            // SAFETY: the places were just checked; this task owns these output channels; `with_lanes!` chose L for this
+            // processor.
+            unsafe { L::gather(sums[o + lane..].as_ptr(), &places).store_some(to, count) };
         }
-    };
-    let length = 16 * channels * area;
-    if dw.len() < 16 * 1024 {
-        dw.chunks_mut(length).enumerate().for_each(block);
-    } else {
-        dw.par_chunks_mut(length).enumerate().for_each(block);
     }
 }

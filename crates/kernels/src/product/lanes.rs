@@ -14,6 +14,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load(from: *const f32) -> Self;
     /// The first `count` floats (1 to 16), zeros behind.
     unsafe fn load_some(from: *const f32, count: usize) -> Self;
+    /// The floats at sixteen places after `from`.
+    unsafe fn gather(from: *const f32, places: &[i32; 16]) -> Self;
     /// Writes the first `count` lanes (1 to 16).
     unsafe fn store_some(self, to: *mut f32, count: usize);
     /// `self + a * b`; one rounding where the instruction set has it.
@@ -48,6 +50,11 @@ impl Lanes for Portable {
         // SAFETY: valid for `count` <= 16 floats by the trait's contract.
         unsafe { std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count) };
         Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn gather(from: *const f32, places: &[i32; 16]) -> Self {
+        // SAFETY: valid at these places by the trait's contract.
+        Self(places.map(|place| unsafe { *from.offset(place as isize) }))
     }
     #[inline(always)]
     unsafe fn store_some(self, to: *mut f32, count: usize) {
@@ -146,6 +153,11 @@ mod x86 {
             Self(unsafe { _mm512_maskz_loadu_ps(first(count), from) })
         }
         #[inline(always)]
+        unsafe fn gather(from: *const f32, places: &[i32; 16]) -> Self {
+            // SAFETY: see above.
+            unsafe { Self(_mm512_i32gather_ps::<4>(_mm512_loadu_si512(places.as_ptr().cast()), from)) }
+        }
+        #[inline(always)]
         unsafe fn store_some(self, to: *mut f32, count: usize) {
             // SAFETY: see above; masked lanes are not touched.
             unsafe { _mm512_mask_storeu_ps(to, first(count), self.0) }
@@ -205,6 +217,14 @@ mod x86 {
             unsafe {
                 let (low, high) = masks(count);
                 Self(_mm256_maskload_ps(from, low), _mm256_maskload_ps(from.wrapping_add(8), high))
+            }
+        }
+        #[inline(always)]
+        unsafe fn gather(from: *const f32, places: &[i32; 16]) -> Self {
+            // SAFETY: see above.
+            unsafe {
+                let half = |i: usize| _mm256_loadu_si256(places[8 * i..].as_ptr().cast());
+                Self(_mm256_i32gather_ps::<4>(from, half(0)), _mm256_i32gather_ps::<4>(from, half(1)))
             }
         }
         #[inline(always)]

@@ -1,6 +1,7 @@
 //! The right operand of a product, packed: panels of a few vectors of columns, each panel row by row.
 use rayon::prelude::*;
 
+use super::lanes::{Lanes, with_lanes};
 use super::table::Product;
 
 /// Columns of a product that one tile covers.
@@ -86,7 +87,8 @@ impl Panels {
     pub fn pack(product: &Product, w: Weights<'_>) -> Self {
         let depth = w.channels.0 * w.taps.len();
         let list = Panel::cut(product, w.columns.0, depth);
-        let mut data = vec![0.0; w.columns.0.div_ceil(16) * 16 * depth];
+        let length = w.columns.0.div_ceil(16) * 16 * depth;
+        let mut data = vec![0.0; length];
         let mut parts = Vec::with_capacity(list.len());
         let mut rest = data.as_mut_slice();
         for panel in &list {
@@ -114,20 +116,47 @@ fn data_is_small(depth: usize, columns: usize) -> bool {
 }
 
 fn pack_panel(w: &Weights<'_>, panel: &Panel, part: &mut [f32]) {
-    let (width, columns) = (panel.width(), panel.columns());
+    let stride = w.columns.1;
+    let first = w.start + panel.column * stride;
+    if stride == 1 {
+        for_each_row(w, panel, |row, from| {
+            let columns = panel.columns();
+            part[row..][..columns].copy_from_slice(&w.data[first + from..][..columns]);
+        });
+        return;
+    }
+    // Vector by vector: sixteen streams of weights at a time stay in the first-level cache.
+    for v in 0..panel.vectors {
+        let count = if v + 1 == panel.vectors { panel.tail } else { 16 };
+        gather_rows(w, panel, first + 16 * v * stride, count, &mut part[16 * v..]);
+    }
+}
+
+/// Calls `f` with each row's place in the packed panel and in the weights, in the order of the latter.
+fn for_each_row(w: &Weights<'_>, panel: &Panel, mut f: impl FnMut(usize, usize)) {
     let (channels, stride) = w.channels;
-    let first = w.start + panel.column * w.columns.1;
     for c in 0..channels {
         for (t, tap) in w.taps.iter().enumerate() {
-            let row = &mut part[(t * channels + c) * width..][..columns];
-            let from = &w.data[first + c * stride + tap..];
-            if w.columns.1 == 1 {
-                row.copy_from_slice(&from[..columns]);
-            } else {
-                for (n, value) in row.iter_mut().enumerate() {
-                    *value = from[n * w.columns.1];
-                }
-            }
+            f((t * channels + c) * panel.width(), c * stride + tap);
         }
     }
+}
+
+with_lanes! {
+    /// One vector of columns of every row; `count` of its columns exist, the others stay zero.
+    fn gather_rows(w: &Weights<'_>, panel: &Panel, first: usize, count: usize, part: &mut [f32]) = gather_body;
+}
+#[inline(always)]
+fn gather_body<L: Lanes>(w: &Weights<'_>, panel: &Panel, first: usize, count: usize, part: &mut [f32]) {
+    let stride = w.columns.1;
+    // Columns that do not exist are read from the last one that does, and not written.
+    let places: [i32; 16] = std::array::from_fn(|n| (n.min(count - 1) * stride) as i32);
+    for_each_row(w, panel, |row, from| {
+        let from = &w.data[first + from..];
+        assert!((count - 1) * stride < from.len());
+        let to = &mut part[row..][..count];
+        // SAFETY: the farthest place was just checked, the slice holds `count` floats, and `with_lanes!` chose L for this
+        // processor.
+        unsafe { L::gather(from.as_ptr(), &places).store_some(to.as_mut_ptr(), count) };
+    });
 }

@@ -96,11 +96,8 @@ pub(crate) fn rows_of_panel(
     }
 }
 
-/// Rows k that are summed while a tile's accumulators stay in registers.
-const DEPTH: usize = 256;
-
-/// `C = A^T B`, or `C += A^T B`: A is `[K, M]`, B `[K, N]`, C `[M, N]` with `c_row` floats from row to row. Tasks share
-/// out the rows of C; each sum runs over k in order.
+/// `C = A^T B`: A is `[K, M]`, B `[K, N]`, C `[M, N]` with `c_row` floats from row to row. Tasks share out C; each sum
+/// runs over k in order.
 pub(crate) fn multiply_across(product: &Product, a: Matrix<'_>, b: Matrix<'_>, c: Destination, c_row: usize) {
     let panels = Panel::cut(product, b.columns, 0);
     let most = product.pixels_across(panels.iter().map(|p| p.vectors).max().unwrap_or(1));
@@ -116,7 +113,8 @@ pub(crate) fn multiply_across(product: &Product, a: Matrix<'_>, b: Matrix<'_>, c
     if small { (0..count).for_each(task) } else { (0..count).into_par_iter().for_each(task) }
 }
 
-/// Some rows of C in one panel of columns.
+/// Some rows of C in one panel of columns. B's rows are a power of two apart more often than not, which a cache does not
+/// like: each piece is packed once and serves all tiles.
 fn columns_across(
     product: &Product,
     a: Matrix<'_>,
@@ -126,27 +124,32 @@ fn columns_across(
     c: Destination,
     c_row: usize,
 ) {
-    for (chunk, (k, length)) in even(a.rows, DEPTH).enumerate() {
-        let steps = [Step { a: k * a.stride, b: k * b.stride + panel.column }];
+    let (width, columns) = (panel.width(), panel.columns());
+    let mut packed = vec![0.0; panel.chunk().min(a.rows) * width];
+    for (chunk, (k, length)) in even(a.rows, panel.chunk()).enumerate() {
+        for (i, row) in packed.chunks_exact_mut(width).take(length).enumerate() {
+            row[..columns].copy_from_slice(&b.data[(k + i) * b.stride + panel.column..][..columns]);
+        }
+        let steps = [Step { a: k * a.stride, b: 0 }];
         for &(row, q) in tiles {
             debug_assert!(length == 0 || (k + length - 1) * a.stride + row + q <= a.data.len());
-            debug_assert!(length == 0 || (k + length - 1) * b.stride + panel.column + panel.columns() <= b.data.len());
             let tile = Tile {
                 a: a.data[row..].as_ptr(),
                 row: 0,
                 stride: a.stride,
                 steps: &steps,
                 k: length,
-                b: b.data.as_ptr(),
-                b_row: b.stride,
-                c: c.at(row * c_row + panel.column, (q - 1) * c_row + panel.columns()),
+                b: packed.as_ptr(),
+                b_row: width,
+                c: c.at(row * c_row + panel.column, (q - 1) * c_row + columns),
                 c_row: 0,
                 c_col: c_row,
                 tail: panel.tail,
                 start: if chunk == 0 { Start::Zero } else { Start::Sum },
                 bounds: None,
             };
-            // SAFETY: the operands' ends are asserted above in debug builds; this task owns these rows and columns.
+            // SAFETY: A's end is asserted above in debug builds, the packed piece holds `length` rows; this task owns
+            // these rows and columns.
             unsafe { product.across(q, panel.vectors, &tile) };
         }
     }
