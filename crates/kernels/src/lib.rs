@@ -20,6 +20,7 @@ pub mod linear;
 pub mod local_attention;
 mod memory;
 pub mod pool;
+mod rows;
 mod simd;
 pub mod spectral_filter;
 
