@@ -12,6 +12,7 @@ pub mod attention;
 pub mod batch_norm;
 pub mod conv;
 pub mod dwt;
+mod exponential;
 pub mod fft;
 mod flex;
 pub mod layer_norm;
