@@ -8,7 +8,7 @@
 //! dx = dy (Phi(x) + x phi(x))
 //! ```
 //! The second has the form of Abramowitz and Stegun 7.1.26 with a polynomial P of degree 6, fitted by reweighted least
-//! squares to erfc on 1 <= a <= 14. `erf(z) = 2 Phi(sqrt(2) z) - 1` is within 1.5e-7 everywhere in f32, most of it
+//! squares to erfc on 1 <= a <= 14. `erf(z) = 2 Phi(sqrt(2) z) - 1` is within 1.6e-7 everywhere in f32, most of it
 //! rounding; the tail keeps its relative accuracy (3e-6 at x = -9), where `1 + erf` would have lost all digits.
 use std::mem::MaybeUninit;
 
@@ -183,7 +183,7 @@ mod tests {
             let x = i as f32 / 1000.0;
             let want = erf(f64::from(x) / std::f64::consts::SQRT_2);
             let error = (2.0 * f64::from(normal(x).0) - 1.0 - want).abs();
-            assert!(error < 1.5e-7, "x = {x}: {error}");
+            assert!(error < 1.6e-7, "x = {x}: {error}");
         }
     }
 
