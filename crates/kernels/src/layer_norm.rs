@@ -241,7 +241,12 @@ pub fn layer_norm(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f32)
         return portable(x, gamma, beta, epsilon);
     }
     let [_, width] = x.dims();
-    assert!(gamma.dims() == [width] && beta.dims() == [width], "{:?}, {:?} for rows of {width}", gamma.dims(), beta.dims());
+    assert!(
+        gamma.dims() == [width] && beta.dims() == [width],
+        "{:?}, {:?} for rows of {width}",
+        gamma.dims(),
+        beta.dims()
+    );
     let (x, gamma, beta) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
     Tensor::from_dispatch(<Dispatch as LayerNormOps>::subband_layer_norm(x, gamma, beta, epsilon))
 }

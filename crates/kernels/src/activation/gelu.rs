@@ -200,7 +200,10 @@ mod tests {
         let (_, first) = all.remove(0);
         assert!(first.last().unwrap().is_nan());
         for (level, y) in all {
-            assert!(y.iter().zip(&first).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()), "{level:?}");
+            assert!(
+                y.iter().zip(&first).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()),
+                "{level:?}"
+            );
         }
     }
 }

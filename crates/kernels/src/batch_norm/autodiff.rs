@@ -311,9 +311,7 @@ impl<C: CheckpointStrategy> NormOps for Autodiff<Flex, C> {
         let nodes = [a.node(), b.node()];
         let y = Flex::subband_sum(a.into_primitive(), b.into_primitive(), activation);
         match Sum.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                prep.finish((activation != Activation::None).then(|| (y.clone(), activation)), y)
-            }
+            OpsKind::Tracked(prep) => prep.finish((activation != Activation::None).then(|| (y.clone(), activation)), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }

@@ -150,7 +150,9 @@ fn gradient_body(dy: &mut [f32], x: &[f32], line: &Line, slope: &[f32], offset: 
     let len = line.scale.len();
     for (dy, x) in dy.chunks_mut(len).zip(x.chunks(len)) {
         let line = line.scale.iter().zip(&line.mean).zip(&line.shift);
-        for (((dy, x), ((scale, mean), shift)), (slope, offset)) in dy.iter_mut().zip(x).zip(line).zip(slope.iter().zip(offset)) {
+        for (((dy, x), ((scale, mean), shift)), (slope, offset)) in
+            dy.iter_mut().zip(x).zip(line).zip(slope.iter().zip(offset))
+        {
             let g = if stops(at(*x, *scale, *mean, *shift), limits) { 0.0 } else { *dy };
             *dy = scale * g + (slope * (x - mean) + offset);
         }

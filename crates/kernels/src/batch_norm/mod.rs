@@ -84,7 +84,8 @@ fn apply(
     map: Map,
     activation: Activation,
 ) -> Tensor<4> {
-    let (x, gamma, beta, stats) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch(), stats.into_dispatch());
+    let (x, gamma, beta, stats) =
+        (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch(), stats.into_dispatch());
     Tensor::from_dispatch(match residual {
         None => <Dispatch as NormOps>::subband_norm_apply(x, gamma, beta, stats, map, activation),
         Some(r) => {
@@ -95,7 +96,12 @@ fn apply(
 
 /// The kernels index by these shapes.
 fn check(map: [usize; 4], residual: &Option<Tensor<4>>, a: &Tensor<1>, b: &Tensor<1>) {
-    assert!(a.dims() == [map[3]] && b.dims() == [map[3]], "{:?} and {:?} for the channels of {map:?}", a.dims(), b.dims());
+    assert!(
+        a.dims() == [map[3]] && b.dims() == [map[3]],
+        "{:?} and {:?} for the channels of {map:?}",
+        a.dims(),
+        b.dims()
+    );
     assert!(residual.as_ref().is_none_or(|r| r.dims() == map), "the residual's shape is not that of the map {map:?}");
 }
 

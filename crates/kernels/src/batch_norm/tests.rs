@@ -80,7 +80,8 @@ fn fused_passes_equal_the_composition() {
 fn every_activation_with_and_without_residual() {
     for activation in ACTIVATIONS {
         for with_residual in [false, true] {
-            let [fast, slow] = [true, false].map(|f| run(Operation::Train, [3, 6, 5, 12], activation, with_residual, f));
+            let [fast, slow] =
+                [true, false].map(|f| run(Operation::Train, [3, 6, 5, 12], activation, with_residual, f));
             assert_close(&format!("{activation:?} residual {with_residual}"), &fast, &slow);
         }
     }
@@ -179,7 +180,12 @@ fn a_constant_channel_has_no_variance_and_a_nan_stays_visible() {
     assert_eq!(out.y.max().into_scalar::<f32>(), 1.0);
     let bad = Tensor::<4>::full([1, 2, 2, 1], f32::NAN, &device);
     let out = batch_norm_train(bad.clone(), one.clone(), one, None, options);
-    for y in [out.y, out.mean.reshape([1, 1, 1, 1]), out.variance.reshape([1, 1, 1, 1]), add(bad.clone(), bad, Activation::Relu)] {
+    for y in [
+        out.y,
+        out.mean.reshape([1, 1, 1, 1]),
+        out.variance.reshape([1, 1, 1, 1]),
+        add(bad.clone(), bad, Activation::Relu),
+    ] {
         assert!(y.into_data().try_to_vec::<f32>().unwrap().iter().all(|v| v.is_nan()));
     }
 }
