@@ -39,13 +39,24 @@ const LANES: usize = 16;
 /// Logits of a block, about.
 const BLOCK: usize = 1 << 11;
 
+/// All lanes by `f`, halving.
+#[inline(always)]
+fn folded(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    for width in [8, 4, 2, 1] {
+        for i in 0..width {
+            lanes[i] = f(lanes[i], lanes[i + width]);
+        }
+    }
+    lanes[0]
+}
+
 multiversion! {
-    /// `exp(z - max)` of every row.
-    fn exponentials(z: &[f32], classes: usize, to: &mut [f32]) = exponentials_body;
+    /// The maximum of every row, and `exp(z - max)`.
+    fn exponentials(z: &[f32], classes: usize, to: &mut [f32], maxima: &mut [f32]) = exponentials_body;
 }
 #[inline(always)]
-fn exponentials_body(z: &[f32], classes: usize, to: &mut [f32]) {
-    for (z, to) in z.chunks_exact(classes).zip(to.chunks_exact_mut(classes)) {
+fn exponentials_body(z: &[f32], classes: usize, to: &mut [f32], maxima: &mut [f32]) {
+    for ((z, to), maximum) in z.chunks_exact(classes).zip(to.chunks_exact_mut(classes)).zip(maxima) {
         let mut lanes = [f32::NEG_INFINITY; LANES];
         // A NaN is taken and stays.
         let greater = |best: f32, v: f32| if (v > best) | v.is_nan() { v } else { best };
@@ -54,7 +65,8 @@ fn exponentials_body(z: &[f32], classes: usize, to: &mut [f32]) {
                 *lane = greater(*lane, *z);
             }
         }
-        let max = lanes.into_iter().fold(f32::NEG_INFINITY, greater);
+        let max = folded(lanes, greater);
+        *maximum = max;
         for (to, z) in to.iter_mut().zip(z) {
             *to = z - max;
         }
@@ -66,12 +78,13 @@ fn exponentials_body(z: &[f32], classes: usize, to: &mut [f32]) {
 
 multiversion! {
     /// Turns exponentials into the gradient of `scale` times the rows' losses, and adds the losses up.
-    fn finish(z: &[f32], labels: &[i64], scale: f32, to: &mut [f32], loss: &mut f64) = finish_body;
+    fn finish(z: &[f32], maxima: &[f32], labels: &[i64], scale: f32, to: &mut [f32], loss: &mut f64) = finish_body;
 }
 #[inline(always)]
-fn finish_body(z: &[f32], labels: &[i64], scale: f32, to: &mut [f32], loss: &mut f64) {
+fn finish_body(z: &[f32], maxima: &[f32], labels: &[i64], scale: f32, to: &mut [f32], loss: &mut f64) {
     let classes = z.len() / labels.len();
-    for ((z, to), label) in z.chunks_exact(classes).zip(to.chunks_exact_mut(classes)).zip(labels) {
+    let rows = z.chunks_exact(classes).zip(to.chunks_exact_mut(classes));
+    for ((z, to), (label, max)) in rows.zip(labels.iter().zip(maxima)) {
         let Ok(label) = usize::try_from(*label) else {
             to.fill(0.0);
             continue;
@@ -82,13 +95,9 @@ fn finish_body(z: &[f32], labels: &[i64], scale: f32, to: &mut [f32], loss: &mut
                 *lane += e;
             }
         }
-        let sum: f64 = lanes.iter().map(|v| f64::from(*v)).sum();
-        let mut max = f32::NEG_INFINITY;
-        for z in z {
-            max = if *z > max { *z } else { max };
-        }
-        *loss += sum.ln() - (f64::from(z[label]) - f64::from(max));
-        let factor = (f64::from(scale) / sum) as f32;
+        let sum = folded(lanes, |a, b| a + b);
+        *loss += f64::from(sum).ln() - (f64::from(z[label]) - f64::from(*max));
+        let factor = scale / sum;
         for e in to.iter_mut() {
             *e *= factor;
         }
@@ -105,21 +114,23 @@ fn cross_entropies(z: &[f32], labels: &[i64], wants_gradient: bool) -> (f64, Vec
     let mut gradient = room(if wants_gradient { z.len() } else { 0 });
     let mut losses = vec![0.0f64; labels.len().div_ceil(block)];
     let blocks = z.par_chunks(block * classes).zip(labels.par_chunks(block)).zip(&mut losses);
-    let work = |scratch: &mut Vec<f32>, z: &[f32], labels: &[i64], loss: &mut f64| {
+    let new = || (Vec::new(), Vec::new());
+    let work = |(scratch, maxima): &mut (Vec<f32>, Vec<f32>), z: &[f32], labels: &[i64], loss: &mut f64| {
         scratch.resize(z.len(), 0.0);
-        exponentials(z, classes, scratch);
-        finish(z, labels, scale, scratch, loss);
+        maxima.resize(labels.len(), 0.0);
+        exponentials(z, classes, scratch, maxima);
+        finish(z, maxima, labels, scale, scratch, loss);
     };
     if wants_gradient {
         blocks.zip(gradient.par_chunks_mut(block * classes)).for_each_init(
-            Vec::new,
+            new,
             |scratch, (((z, labels), loss), to)| {
                 work(scratch, z, labels, loss);
-                to.write_copy_of_slice(scratch);
+                to.write_copy_of_slice(&scratch.0);
             },
         );
     } else {
-        blocks.for_each_init(Vec::new, |scratch, ((z, labels), loss)| work(scratch, z, labels, loss));
+        blocks.for_each_init(new, |scratch, ((z, labels), loss)| work(scratch, z, labels, loss));
     }
     // SAFETY: empty, or its blocks have been written, which are the whole buffer.
     (losses.iter().sum::<f64>() / counted, unsafe { initialized(gradient) })
