@@ -1,5 +1,11 @@
 //! Activation functions: those that other operations apply in their own pass, and GELU.
+use burn::backend::Dispatch;
 use burn::prelude::*;
+use burn::tensor::DType;
+
+mod gelu;
+
+use gelu::GeluOps;
 
 /// An activation that an operation applies to its result before writing it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +29,16 @@ impl Activation {
         }
     }
 
+    /// The two ends where the result is clipped, NaN where there is none: no comparison with it is true, so a loop can
+    /// ask for both ends whatever the activation.
+    pub(crate) fn limits(self) -> (f32, f32) {
+        match self {
+            Activation::None => (f32::NAN, f32::NAN),
+            Activation::Relu => (0.0, f32::NAN),
+            Activation::Relu6 => (0.0, 6.0),
+        }
+    }
+
     /// Smallest and largest value of the result.
     pub fn bounds(self) -> (f32, f32) {
         match self {
@@ -33,7 +49,23 @@ impl Activation {
     }
 }
 
+/// A value clipped at [`Activation::limits`]; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn clip(y: f32, (low, high): (f32, f32)) -> f32 {
+    let y = if y < low { low } else { y };
+    if y > high { high } else { y }
+}
+
+/// Whether an activation that returned `y`, or was given it, stops the gradient there. A NaN lets it pass.
+#[inline(always)]
+pub(crate) fn stops(y: f32, (low, high): (f32, f32)) -> bool {
+    (y <= low) | (y >= high)
+}
+
 /// `x Phi(x)` with the exact normal distribution function (Hendrycks and Gimpel 2016); differentiable.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    burn::tensor::activation::gelu(x)
+    if !(crate::is_flex(&x) && x.dtype() == DType::F32) || x.shape().num_elements() == 0 {
+        return burn::tensor::activation::gelu(x);
+    }
+    Tensor::from_dispatch(<Dispatch as GeluOps>::subband_gelu(x.into_dispatch()))
 }

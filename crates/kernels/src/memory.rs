@@ -57,10 +57,20 @@ pub(crate) fn in_equal_pieces<A: Copy + Default + Send, S>(
     in_pieces(count, [len, 0], scratch, |scratch, k, a, _: &mut [u8]| work(scratch, k, a)).0
 }
 
-fn room<T>(len: usize) -> Vec<MaybeUninit<T>> {
+/// A buffer for `len` numbers that its user writes completely before [`initialized`]: neither cleared nor touched here,
+/// so that its pages are first touched by the thread that works on them. In tests it is full of the byte 0xff, which
+/// makes a forgotten f32 a NaN.
+pub(crate) fn room<T>(len: usize) -> Vec<MaybeUninit<T>> {
     let mut room = Vec::with_capacity(len);
     // SAFETY: `MaybeUninit` needs no initialisation, and the capacity is at least `len`.
     unsafe { room.set_len(len) };
+    #[cfg(test)]
+    room.fill_with(|| {
+        let mut bytes = MaybeUninit::<T>::uninit();
+        // SAFETY: the pointer is to `size_of::<T>()` bytes of our own.
+        unsafe { std::ptr::write_bytes(bytes.as_mut_ptr().cast::<u8>(), 0xff, size_of::<T>()) };
+        bytes
+    });
     room
 }
 
@@ -81,7 +91,7 @@ fn zeroed<T: Copy + Default>(room: &mut [MaybeUninit<T>]) -> &mut [T] {
 ///
 /// # Safety
 /// Every number has been written.
-unsafe fn initialized<T>(room: Vec<MaybeUninit<T>>) -> Vec<T> {
+pub(crate) unsafe fn initialized<T>(room: Vec<MaybeUninit<T>>) -> Vec<T> {
     let mut room = std::mem::ManuallyDrop::new(room);
     // SAFETY: same allocation, length and capacity; `MaybeUninit<T>` has the layout of `T`.
     unsafe { Vec::from_raw_parts(room.as_mut_ptr().cast(), room.len(), room.capacity()) }
@@ -106,6 +116,18 @@ mod tests {
         assert_eq!(a, [0.0, 0.0, 0.0, 1.0, 0.0, 2.0]);
         assert_eq!(b, [0, -1, -2]);
         assert!(in_equal_pieces(0, 4, || (), |(), _, _: &mut [f64]| unreachable!("there is no piece")).is_empty());
+    }
+
+    #[test]
+    fn room_that_was_written_becomes_the_numbers() {
+        let mut free = room::<f32>(5);
+        for (k, v) in free.iter_mut().enumerate() {
+            v.write(k as f32);
+        }
+        // SAFETY: all five were written.
+        assert_eq!(unsafe { initialized(free) }, [0.0, 1.0, 2.0, 3.0, 4.0]);
+        // SAFETY: in tests every byte is 0xff, which is a NaN.
+        assert!(unsafe { initialized(room::<f32>(3)) }.iter().all(|v| v.is_nan()));
     }
 
     #[test]

@@ -17,6 +17,14 @@ pub(crate) enum Level {
 
 /// The level of the running processor; `SUBBAND_SIMD=portable|avx2|avx512` lowers it (for tests).
 pub(crate) fn level() -> Level {
+    #[cfg(test)]
+    if let Some(level) = testing::LOWERED.get() {
+        return level;
+    }
+    detected()
+}
+
+fn detected() -> Level {
     static LEVEL: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
     *LEVEL.get_or_init(|| {
         let limit = std::env::var("SUBBAND_SIMD").unwrap_or_default();
@@ -61,3 +69,34 @@ macro_rules! multiversion {
     };
 }
 pub(crate) use multiversion;
+
+/// Running a piece of a test at every level that the processor has.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::{Level, detected};
+
+    thread_local! {
+        pub(super) static LOWERED: std::cell::Cell<Option<Level>> = const { std::cell::Cell::new(None) };
+    }
+
+    /// What `f` returns at each level, the base first; each runs in a pool of one thread, where the level is lowered.
+    pub(crate) fn at_each_level<T: Send>(f: impl Fn() -> T + Send + Sync) -> Vec<(Level, T)> {
+        let most = match detected() {
+            Level::Base => 1,
+            Level::Avx2 => 2,
+            Level::Avx512 => 3,
+        };
+        let one = |level| {
+            in_pool(1, || {
+                LOWERED.set(Some(level));
+                f()
+            })
+        };
+        [Level::Base, Level::Avx2, Level::Avx512].into_iter().take(most).map(|level| (level, one(level))).collect()
+    }
+
+    /// `f` in a pool of its own with this many threads.
+    pub(crate) fn in_pool<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started").install(f)
+    }
+}

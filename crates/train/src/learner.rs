@@ -6,9 +6,9 @@
 //! ```
 use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::activation::log_softmax;
 use subband_data::{Batch, View};
 use subband_distill::{AnyMethod, StepInput, Wanted};
+use subband_kernels::loss::cross_entropy;
 use subband_models::{Feature, Features, Mode, Network};
 
 use crate::TrainError;
@@ -111,7 +111,7 @@ impl Learner {
         if self.arm.task_weight > 0.0 {
             parts.push(Part {
                 name: "task".into(),
-                value: cross_entropy(student.logits.clone(), inputs.labels.clone()),
+                value: cross_entropy(student.logits.clone(), inputs.labels.clone(), None),
                 weight: self.arm.task_weight,
                 reaches: vec!["logits".into()],
             });
@@ -141,12 +141,6 @@ impl Learner {
 
 fn forward(role: &str, network: &Network, x: Tensor<4>, mode: Mode, want: &[String]) -> Result<Features, TrainError> {
     network.forward(x, mode, want).map_err(|source| TrainError::model(role, source))
-}
-
-/// Mean cross-entropy `[1]` of logits `[N, K]` with classes `[N]`.
-fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
-    let labels = if logits.is_autodiff() { labels.autodiff() } else { labels };
-    log_softmax(logits, 1).gather(1, labels.unsqueeze_dim(1)).mean().neg()
 }
 
 /// A teacher's features as constants on the student's autodiff device.

@@ -14,6 +14,7 @@ mod learner;
 mod optimizer;
 mod plan;
 pub mod recipe;
+mod rules;
 mod run;
 mod schedule;
 mod setup;

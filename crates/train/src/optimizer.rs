@@ -1,4 +1,4 @@
-//! Burn's optimisers with PyTorch's semantics, and their state by parameter name.
+//! Optimisers with PyTorch's semantics, and their state by parameter name.
 //!
 //! SGD (torch.optim.SGD without dampening), for a parameter `w` with gradient `g`:
 //! ```text
@@ -12,18 +12,17 @@
 //! ```
 //! Burn's own [`burn::optim::ModuleOptimizer`] keys its state by numeric ids inside an opaque record. Here each
 //! parameter's state is kept by the parameter's path in the module, so that a checkpoint is readable and does not
-//! depend on ids; the update rules are Burn's.
+//! depend on ids; [`crate::rules`] holds the update rules.
 use std::any::Any;
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamW, AdamWConfig, GradientsParams, Optimizer as Rule, RecordState, Sgd, SgdConfig};
-use burn::optim::{StateSink, StateSource};
+use burn::optim::{GradientsParams, Optimizer as Rule, RecordState, StateSink, StateSource};
 use burn::prelude::*;
+use subband_kernels::optimizer::{AdamW, Sgd};
 
 use crate::recipe::OptimizerRecipe;
+use crate::rules::{AdamWRule, SgdRule};
 
 /// An optimiser with the state of every parameter it has updated.
 pub(crate) struct Optimizer {
@@ -33,8 +32,8 @@ pub(crate) struct Optimizer {
 }
 
 enum Kind {
-    Sgd(Sgd),
-    AdamW(AdamW),
+    Sgd(SgdRule),
+    AdamW(AdamWRule),
 }
 
 /// State of an optimiser in a form that can be stored.
@@ -50,22 +49,19 @@ impl Optimizer {
     /// The optimiser of a recipe, without state.
     pub fn new(recipe: &OptimizerRecipe) -> Self {
         let kind = match recipe {
-            OptimizerRecipe::Sgd { momentum, weight_decay, nesterov, .. } => {
-                // Burn's default dampening is 0.1; torch's is 0.
-                let momentum = (*momentum > 0.0).then(|| {
-                    MomentumConfig::new().with_momentum(*momentum).with_dampening(0.0).with_nesterov(*nesterov)
-                });
-                let decay = (*weight_decay > 0.0).then(|| WeightDecayConfig::new(*weight_decay as f32));
-                Kind::Sgd(SgdConfig::new().with_momentum(momentum).with_weight_decay(decay).build())
-            }
-            OptimizerRecipe::Adamw { betas, eps, weight_decay, .. } => Kind::AdamW(
-                AdamWConfig::new()
-                    .with_beta_1(betas[0] as f32)
-                    .with_beta_2(betas[1] as f32)
-                    .with_epsilon(*eps as f32)
-                    .with_weight_decay(*weight_decay as f32)
-                    .build(),
-            ),
+            OptimizerRecipe::Sgd { lr, momentum, weight_decay, nesterov } => Kind::Sgd(SgdRule(Sgd {
+                lr: *lr,
+                momentum: *momentum,
+                weight_decay: *weight_decay,
+                nesterov: *nesterov,
+            })),
+            OptimizerRecipe::Adamw { lr, betas, eps, weight_decay } => Kind::AdamW(AdamWRule(AdamW {
+                lr: *lr,
+                betas: *betas,
+                epsilon: *eps,
+                weight_decay: *weight_decay,
+                time: 0,
+            })),
         };
         Self { kind, states: BTreeMap::new() }
     }

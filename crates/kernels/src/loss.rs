@@ -1,0 +1,294 @@
+//! Softmax cross-entropy with integer classes, fused with its gradient.
+//!
+//! ```text
+//! L = 1/M' sum over the counted rows of  ln sum_k exp(z_k - m) - (z_y - m),    m = max_k z_k
+//! dz_k = dL / M' (exp(z_k - m) / sum_j exp(z_j - m) - [k = y]),    0 in rows that are not counted
+//! ```
+//! One pass over the logits gives both: a block of rows stays in the first-level cache while its maxima, exponentials
+//! and sums are taken. What the backward pass needs is kept as the gradient itself.
+use std::sync::Arc;
+
+use burn::backend::autodiff::{
+    Autodiff,
+    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+    grads::Gradients,
+    ops::{Backward, Ops, OpsKind, unary},
+};
+use burn::backend::{Backend, Dispatch, Flex, backend_extension, flex::FlexTensor, tensor::FloatTensor};
+use burn::prelude::*;
+use burn::tensor::DType;
+use burn::tensor::activation::log_softmax;
+use rayon::prelude::*;
+
+use crate::exponential::exp_of_negative;
+use crate::flex::{contiguous, owned, tensor, values, values_mut};
+use crate::memory::{initialized, room};
+use crate::simd::multiversion;
+
+/// The class of every row; a negative one is not counted.
+type Classes = Arc<Vec<i64>>;
+
+/// Cross-entropy as a custom operation.
+#[backend_extension(Flex, Autodiff)]
+pub trait LossOps: Backend {
+    /// The mean over the counted rows, `[1]`.
+    fn subband_cross_entropy(logits: FloatTensor<Self>, classes: Arc<Vec<i64>>) -> FloatTensor<Self>;
+}
+
+const LANES: usize = 16;
+/// Logits of a block, about.
+const BLOCK: usize = 1 << 11;
+
+/// All lanes by `f`, halving.
+#[inline(always)]
+fn folded(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    for width in [8, 4, 2, 1] {
+        for i in 0..width {
+            lanes[i] = f(lanes[i], lanes[i + width]);
+        }
+    }
+    lanes[0]
+}
+
+multiversion! {
+    /// The maximum of every row, and `exp(z - max)`.
+    fn exponentials(z: &[f32], classes: usize, to: &mut [f32], maxima: &mut [f32]) = exponentials_body;
+}
+#[inline(always)]
+fn exponentials_body(z: &[f32], classes: usize, to: &mut [f32], maxima: &mut [f32]) {
+    for ((z, to), maximum) in z.chunks_exact(classes).zip(to.chunks_exact_mut(classes)).zip(maxima) {
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        // A NaN is taken and stays.
+        let greater = |best: f32, v: f32| if (v > best) | v.is_nan() { v } else { best };
+        for z in z.chunks(LANES) {
+            for (lane, z) in lanes.iter_mut().zip(z) {
+                *lane = greater(*lane, *z);
+            }
+        }
+        let max = folded(lanes, greater);
+        *maximum = max;
+        for (to, z) in to.iter_mut().zip(z) {
+            *to = z - max;
+        }
+    }
+    for v in to {
+        *v = exp_of_negative(*v);
+    }
+}
+
+multiversion! {
+    /// Turns exponentials into the gradient of `scale` times the rows' losses, and adds the losses up.
+    fn finish(z: &[f32], maxima: &[f32], labels: &[i64], scale: f32, to: &mut [f32], loss: &mut f64) = finish_body;
+}
+#[inline(always)]
+fn finish_body(z: &[f32], maxima: &[f32], labels: &[i64], scale: f32, to: &mut [f32], loss: &mut f64) {
+    let classes = z.len() / labels.len();
+    let rows = z.chunks_exact(classes).zip(to.chunks_exact_mut(classes));
+    for ((z, to), (label, max)) in rows.zip(labels.iter().zip(maxima)) {
+        let Ok(label) = usize::try_from(*label) else {
+            to.fill(0.0);
+            continue;
+        };
+        let mut lanes = [0.0f32; LANES];
+        for e in to.chunks(LANES) {
+            for (lane, e) in lanes.iter_mut().zip(e) {
+                *lane += e;
+            }
+        }
+        let sum = folded(lanes, |a, b| a + b);
+        *loss += f64::from(sum).ln() - (f64::from(z[label]) - f64::from(*max));
+        let factor = scale / sum;
+        for e in to.iter_mut() {
+            *e *= factor;
+        }
+        to[label] -= scale;
+    }
+}
+
+/// The loss, and its gradient if wanted.
+fn cross_entropies(z: &[f32], labels: &[i64], wants_gradient: bool) -> (f64, Vec<f32>) {
+    let classes = z.len() / labels.len();
+    let block = (BLOCK / classes).max(1);
+    let counted = labels.iter().filter(|label| **label >= 0).count() as f64;
+    let scale = (1.0 / counted) as f32;
+    let mut gradient = room(if wants_gradient { z.len() } else { 0 });
+    let mut losses = vec![0.0f64; labels.len().div_ceil(block)];
+    let blocks = z.par_chunks(block * classes).zip(labels.par_chunks(block)).zip(&mut losses);
+    let new = || (Vec::new(), Vec::new());
+    let work = |(scratch, maxima): &mut (Vec<f32>, Vec<f32>), z: &[f32], labels: &[i64], loss: &mut f64| {
+        scratch.resize(z.len(), 0.0);
+        maxima.resize(labels.len(), 0.0);
+        exponentials(z, classes, scratch, maxima);
+        finish(z, maxima, labels, scale, scratch, loss);
+    };
+    if wants_gradient {
+        blocks.zip(gradient.par_chunks_mut(block * classes)).for_each_init(
+            new,
+            |scratch, (((z, labels), loss), to)| {
+                work(scratch, z, labels, loss);
+                to.write_copy_of_slice(&scratch.0);
+            },
+        );
+    } else {
+        blocks.for_each_init(new, |scratch, ((z, labels), loss)| work(scratch, z, labels, loss));
+    }
+    // SAFETY: empty, or its blocks have been written, which are the whole buffer.
+    (losses.iter().sum::<f64>() / counted, unsafe { initialized(gradient) })
+}
+
+fn scalar(value: f64) -> FlexTensor {
+    tensor(vec![value as f32], vec![1])
+}
+
+impl LossOps for Flex {
+    fn subband_cross_entropy(logits: FlexTensor, classes: Classes) -> FlexTensor {
+        scalar(cross_entropies(values(&contiguous(logits)), &classes, false).0)
+    }
+}
+
+#[derive(Debug)]
+struct CrossEntropy;
+
+impl Backward<Flex, 1> for CrossEntropy {
+    /// The gradient for dL = 1.
+    type State = FlexTensor;
+
+    fn backward(self, ops: Ops<FlexTensor, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = ops.state;
+        unary::<Flex, _>(ops.parents, ops.node, grads, |dy| {
+            let factor = values(&contiguous(dy))[0];
+            if factor == 1.0 {
+                return gradient;
+            }
+            let mut gradient = owned(gradient);
+            values_mut(&mut gradient)
+                .par_chunks_mut(1 << 15)
+                .for_each(|span| span.iter_mut().for_each(|v| *v *= factor));
+            gradient
+        });
+    }
+}
+
+impl<C: CheckpointStrategy> LossOps for Autodiff<Flex, C> {
+    fn subband_cross_entropy(logits: FloatTensor<Self>, classes: Classes) -> FloatTensor<Self> {
+        let node = logits.node();
+        let z = contiguous(logits.into_primitive());
+        match CrossEntropy.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let (loss, gradient) = cross_entropies(values(&z), &classes, true);
+                prep.finish(tensor(gradient, z.layout().shape().to_vec()), scalar(loss))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(scalar(cross_entropies(values(&z), &classes, false).0)),
+        }
+    }
+}
+
+/// Mean cross-entropy `[1]` of logits `[M, K]` with classes `[M]`; rows whose class is `ignore` are not counted, and the
+/// mean over no row is NaN. Differentiable in the logits.
+///
+/// # Panics
+/// When a class is neither below K nor `ignore`.
+pub fn cross_entropy(logits: Tensor<2>, classes: Tensor<1, Int>, ignore: Option<i64>) -> Tensor<1> {
+    let [rows, width] = logits.dims();
+    assert!(classes.dims() == [rows], "{:?} classes for {rows} rows", classes.dims());
+    let mut list: Vec<i64> = classes.clone().into_data().iter::<i64>().collect();
+    for class in &mut list {
+        if Some(*class) == ignore {
+            *class = -1;
+        } else {
+            assert!((0..width as i64).contains(class), "class {class} of {width}");
+        }
+    }
+    if !(crate::is_flex(&logits) && logits.dtype() == DType::F32) || rows * width == 0 {
+        return portable(logits, list);
+    }
+    Tensor::from_dispatch(<Dispatch as LossOps>::subband_cross_entropy(logits.into_dispatch(), Arc::new(list)))
+}
+
+/// [`cross_entropy`] from tensor operations, a negative class not being counted.
+fn portable(logits: Tensor<2>, classes: Vec<i64>) -> Tensor<1> {
+    let (device, rows) = (logits.device(), classes.len());
+    let weights: Vec<f32> = classes.iter().map(|c| if *c < 0 { 0.0 } else { 1.0 }).collect();
+    let counted: f32 = weights.iter().sum();
+    let index: Vec<i64> = classes.into_iter().map(|c| c.max(0)).collect();
+    let index = Tensor::<2, Int>::from_data(TensorData::new(index, [rows, 1]), &device);
+    let weights = Tensor::<2>::from_data(TensorData::new(weights, [rows, 1]), (&device, logits.dtype()));
+    let picked = log_softmax(logits, 1).gather(1, index);
+    (picked * weights).sum().neg() / counted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::testing::{at_each_level, in_pool};
+    use subband_seed::Stream;
+
+    /// Loss and gradient of three times it.
+    fn run(rows: usize, classes: usize, ignore: Option<i64>, fast: bool) -> [Vec<f32>; 2] {
+        let device = Device::flex().autodiff();
+        let mut stream = Stream::new(9).with("loss").at((rows * 1000 + classes) as u64);
+        let values: Vec<f32> = (0..rows * classes).map(|_| 5.0 * stream.normal() as f32).collect();
+        let z = Tensor::<2>::from_data(TensorData::new(values, [rows, classes]), &device).require_grad();
+        let mut list: Vec<i64> = (0..rows).map(|i| (i * 7 % classes) as i64).collect();
+        if let Some(ignore) = ignore {
+            list.iter_mut().skip(1).step_by(3).for_each(|c| *c = ignore);
+        }
+        let loss = if fast {
+            let labels = Tensor::<1, Int>::from_data(TensorData::new(list, [rows]), &Device::flex());
+            cross_entropy(z.clone(), labels, ignore)
+        } else {
+            portable(z.clone(), list.into_iter().map(|c| if Some(c) == ignore { -1 } else { c }).collect())
+        };
+        let grads = (loss.clone() * 3.0).backward();
+        [loss.inner().into_data(), z.grad(&grads).unwrap().into_data()].map(|d| d.try_to_vec::<f32>().unwrap())
+    }
+
+    #[test]
+    fn the_fused_pass_equals_the_composition() {
+        for classes in [1, 2, 3, 10, 16, 17, 100, 1000] {
+            for rows in [1, 2, 33, 500] {
+                for ignore in [None, Some(-100), Some(255)] {
+                    for (a, b) in run(rows, classes, ignore, true).iter().zip(&run(rows, classes, ignore, false)) {
+                        for (a, b) in a.iter().zip(b) {
+                            let near = 2e-6 * (1.0 + b.abs());
+                            assert!((a - b).abs() < near, "[{rows}, {classes}] ignoring {ignore:?}: {a} for {b}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_and_levels_do_not_matter() {
+        let f = || run(3000, 21, Some(255), true);
+        let one = in_pool(1, f);
+        assert_eq!(one, in_pool(2, f));
+        for (level, result) in at_each_level(f) {
+            assert_eq!(result, one, "{level:?}");
+        }
+    }
+
+    #[test]
+    fn large_logits_do_not_overflow_and_a_nan_is_seen() {
+        let device = Device::flex();
+        let label = |c: i64| Tensor::<1, Int>::from_data([c], &device);
+        let z = |v: [f32; 3]| Tensor::<2>::from_floats([v], &device);
+        let loss = |v: [f32; 3], c: i64| cross_entropy(z(v), label(c), None).into_scalar::<f32>();
+        assert_eq!(loss([1e30, 0.0, -1e30], 0), 0.0);
+        assert_eq!(loss([1e30, 0.0, -1e30], 1), 1e30);
+        for place in 0..3 {
+            let mut v = [1.0, 2.0, 3.0];
+            v[place] = f32::NAN;
+            assert!(loss(v, 0).is_nan(), "NaN at {place}");
+        }
+        assert!(cross_entropy(z([1.0, 2.0, 3.0]), label(-100), Some(-100)).into_scalar::<f32>().is_nan());
+    }
+
+    #[test]
+    #[should_panic(expected = "class 3 of 3")]
+    fn a_class_that_does_not_exist_is_refused() {
+        let device = Device::flex();
+        cross_entropy(Tensor::zeros([1, 3], &device), Tensor::from_data([3], &device), Some(-100));
+    }
+}
