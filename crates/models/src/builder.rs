@@ -1,5 +1,7 @@
 //! Building a graph: what a family's file in `zoo` calls.
-use crate::graph::{Conv, Graph, Init, LayerKind, LayerSpec, Node, NodeId, Op, Tap, Window};
+use subband_kernels::pool::Window;
+
+use crate::graph::{Conv, Graph, Init, LayerKind, LayerSpec, Node, NodeId, Op, Tap};
 use crate::tap::TapKind;
 
 /// Collects operations. Every method returns the new node, whose number of channels is known at once.

@@ -1,4 +1,6 @@
 //! A network as data: operations, the layers whose parameters they use, and taps.
+use subband_kernels::pool::Window;
+
 use crate::tap::TapKind;
 
 /// Index of an operation in [`Graph::nodes`]; inputs always come before their consumers.
@@ -51,14 +53,6 @@ pub(crate) enum Op {
         /// Zero channels behind.
         back: usize,
     },
-}
-
-/// A square pooling window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
 }
 
 /// An operation with its inputs.

@@ -26,6 +26,7 @@ mod builder;
 mod error;
 mod execute;
 mod fold;
+mod fuse;
 mod graph;
 mod init;
 mod layers;
@@ -33,6 +34,7 @@ mod network;
 mod shape;
 mod state;
 mod tap;
+mod value;
 pub mod weights;
 mod zoo;
 

@@ -1,6 +1,7 @@
 //! Tests of the whole crate.
 mod families;
 mod fixtures;
+mod fusion;
 mod golden;
 mod layers;
 mod networks;
