@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use burn::prelude::*;
-use subband_kernels::activation::Activation;
+use subband_kernels::activation::{Activation, gelu};
+use subband_kernels::attention::self_attention;
 use subband_kernels::layout::channels_last;
 use subband_kernels::{batch_norm, pool};
 
@@ -13,7 +14,7 @@ use crate::fuse::{Plan, Step};
 use crate::graph::{LayerKind, NodeId, Op};
 use crate::layers::{Layer, Mode, plain};
 use crate::tap::{Features, TapShape};
-use crate::value::Value;
+use crate::value::{Tokens, Value};
 use crate::{ModelError, Network};
 
 /// The values that are alive.
@@ -37,7 +38,7 @@ impl Network {
     /// tap need do not run, and neighbouring operations run as one where no wanted tap lies between them.
     ///
     /// # Errors
-    /// An unknown tap, another number of channels than the network takes, an input too small for its strides,
+    /// An unknown tap, another number of channels or another size than the network takes, an input too small for its strides,
     /// training of a folded network or with one value per channel.
     pub fn forward(&self, x: Tensor<4>, mode: Mode, want: &[String]) -> Result<Features, ModelError> {
         let graph = self.graph();
@@ -112,6 +113,11 @@ impl Network {
                 };
                 Value::Map(self.normalise(step, *index, x, residual, mode)?)
             }
+            (Op::Add, Some(Value::Tokens(a)), Some(Value::Tokens(b))) => Value::Tokens(a.map(|a| a + b.values)),
+            (Op::Mean, Some(Value::Vector(a)), Some(Value::Vector(b))) => Value::Vector((a + b) * 0.5),
+            (Op::Tokens, Some(Value::Map(x)), None) => Value::Tokens(Tokens::from_map(x)),
+            (Op::Token(index), Some(Value::Tokens(x)), None) => Value::Vector(x.token(*index)),
+            (op, Some(Value::Tokens(x)), None) => Value::Tokens(self.run_tokens(step, op, x)?),
             (Op::GlobalAvgPool, Some(Value::Map(x)), None) => Value::Vector(pool::global_avg_pool(x)),
             (op, Some(Value::Map(x)), None) => Value::Map(self.run_map(step, op, x)?),
             (Op::Relu, Some(Value::Vector(x)), None) => Value::Vector(Activation::Relu.apply(x)),
@@ -151,14 +157,27 @@ impl Network {
             },
             Op::Relu => Activation::Relu.apply(x),
             Op::Relu6 => Activation::Relu6.apply(x),
+            Op::Gelu => gelu(x),
             Op::MaxPool(window) => pool::max_pool(x, *window),
             Op::AvgPool(window) => pool::avg_pool(x, *window),
             Op::Shuffle { groups } => plain::shuffle(x, *groups),
             Op::Channels { start, len } => x.narrow(3, *start, *len),
             Op::SubsamplePad { stride, front, back } => plain::subsample_pad(x, *stride, *front, *back),
-            Op::Input | Op::Add | Op::BatchNorm(_) | Op::Concat | Op::GlobalAvgPool | Op::Linear(_) => {
-                return Err(self.wrong_rank(step.node, Some(&Value::Map(x))));
-            }
+            _ => return Err(self.wrong_rank(step.node, Some(&Value::Map(x)))),
+        })
+    }
+
+    /// An operation from tokens to tokens.
+    fn run_tokens(&self, step: &Step, op: &Op, x: Tokens) -> Result<Tokens, ModelError> {
+        Ok(match (op, op.layer().map(|index| self.layer(index))) {
+            (Op::Linear(_), Some(Layer::Linear(layer))) => x.rows(|x| layer.forward(x)),
+            (Op::LayerNorm(_), Some(Layer::LayerNorm(layer))) => x.rows(|x| layer.forward(x)),
+            (Op::Embed(_), Some(Layer::Embedding(layer))) => layer.forward(x),
+            (Op::Attention { heads }, None) => x.map(|qkv| self_attention(qkv, *heads)),
+            (Op::Gelu, None) => x.map(gelu),
+            (Op::Relu, None) => x.map(|x| Activation::Relu.apply(x)),
+            (Op::Relu6, None) => x.map(|x| Activation::Relu6.apply(x)),
+            _ => return Err(self.wrong_rank(step.node, Some(&Value::Tokens(x)))),
         })
     }
 }

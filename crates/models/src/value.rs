@@ -11,6 +11,48 @@ pub(crate) enum Value {
     Map(Tensor<4>),
     /// `[N, C]`.
     Vector(Tensor<2>),
+    /// The tokens of a transformer.
+    Tokens(Tokens),
+}
+
+/// Sequences of one length.
+#[derive(Clone)]
+pub(crate) struct Tokens {
+    /// `[N, L, C]`.
+    pub values: Tensor<3>,
+    /// Leading tokens without a place on the grid.
+    pub prefix: usize,
+    /// Rows and columns of the others.
+    pub grid: (usize, usize),
+}
+
+impl Tokens {
+    /// The pixels of a channels-last map, row by row; nothing moves.
+    pub fn from_map(x: Tensor<4>) -> Self {
+        let [n, h, w, c] = x.dims();
+        Self { values: x.reshape([n, h * w, c]), prefix: 0, grid: (h, w) }
+    }
+
+    /// An operation on the sequences.
+    pub fn map(self, f: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Self {
+        Self { values: f(self.values), ..self }
+    }
+
+    /// An operation on every token alone, as the rows of `[N L, C]`.
+    pub fn rows(self, f: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Self {
+        self.map(|x| {
+            let [n, l, c] = x.dims();
+            let y = f(x.reshape([n * l, c]));
+            let c = y.dims()[1];
+            y.reshape([n, l, c])
+        })
+    }
+
+    /// One token as `[N, C]`.
+    pub fn token(self, index: usize) -> Tensor<2> {
+        let [n, _, c] = self.values.dims();
+        self.values.narrow(1, index, 1).reshape([n, c])
+    }
 }
 
 impl Value {
@@ -22,6 +64,10 @@ impl Value {
                 TapShape::Map { channels, height, width }
             }
             Value::Vector(x) => TapShape::Vector { channels: x.dims()[1] },
+            Value::Tokens(x) => {
+                let [_, length, channels] = x.values.dims();
+                TapShape::Tokens { length, channels, prefix: x.prefix, grid: x.grid }
+            }
         }
     }
 
@@ -30,6 +76,7 @@ impl Value {
         match self {
             Value::Map(x) => Feature::Map(channels_first(x)),
             Value::Vector(x) => Feature::Vector(x),
+            Value::Tokens(Tokens { values, prefix, grid }) => Feature::Tokens { values, prefix, grid },
         }
     }
 }

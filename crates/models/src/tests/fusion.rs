@@ -3,7 +3,7 @@ use burn::optim::GradientsParams;
 use burn::prelude::*;
 use subband_kernels::activation::Activation;
 
-use super::{network, relative, strings, values, wave};
+use super::{feature_values, image, network, relative, small, strings, values, wave};
 use crate::fuse::{Plan, Step};
 use crate::graph::{Graph, Op};
 use crate::{Mode, NetworkConfig, network_names};
@@ -83,26 +83,23 @@ fn every_step_comes_after_its_inputs_and_every_read_is_counted() {
     }
 }
 
-/// Networks that run in no time.
-fn small() -> impl Iterator<Item = &'static str> {
-    network_names().into_iter().filter(|n| !n.contains("110") && !n.contains("101") && !n.contains("32x4"))
-}
-
 #[test]
 fn a_tap_does_not_depend_on_what_else_is_wanted() {
     let device = Device::flex();
     for name in small() {
         let net = network(name, 3, 10, &device);
         let all: Vec<String> = net.tap_names().into_iter().map(str::to_string).collect();
-        let x = wave([1, 3, 19, 16], 0.3, 0.0, &device);
+        let x = image(&net, 1, 19, 16, &device);
         let together = net.forward(x.clone(), Mode::Eval, &all).unwrap();
         let folded = net.fold_batch_norm(&all);
-        for tap in &all {
+        // Transformers have nothing to fuse and larger inputs: two of their taps will do.
+        let singles = if net.input_side().is_some() { &all[..2] } else { &all[..] };
+        for tap in singles {
             let want = std::slice::from_ref(tap);
-            let wanted = values(together.taps[tap].clone().into_map());
+            let wanted = feature_values(together.taps[tap].clone());
             for net in [&net, &folded] {
                 let alone = net.forward(x.clone(), Mode::Eval, want).unwrap();
-                assert!(relative(&values(alone.taps[tap].clone().into_map()), &wanted) < 1e-5, "{name} {tap}");
+                assert!(relative(&feature_values(alone.taps[tap].clone()), &wanted) < 1e-5, "{name} {tap}");
                 assert!(relative(&values(alone.logits), &values(together.logits.clone())) < 1e-5, "{name} {tap}");
             }
         }
