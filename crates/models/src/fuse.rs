@@ -80,10 +80,10 @@ fn absorbed(graph: &Graph, reads: &[usize]) -> Vec<bool> {
     let mut absorbed = vec![false; graph.nodes.len()];
     for (id, node) in graph.nodes.iter().enumerate().filter(|(id, _)| reads[*id] > 0) {
         let takes = |input: &NodeId| {
-            let fits = match (activation(&node.op), &node.op, &graph.nodes[*input].op) {
-                (Some(_), _, Op::Conv(_) | Op::BatchNorm(_) | Op::Add) => true,
-                (None, Op::Add, Op::BatchNorm(_)) => true,
-                _ => false,
+            let before = &graph.nodes[*input].op;
+            let fits = match activation(&node.op) {
+                Some(_) => matches!(before, Op::Conv(_) | Op::BatchNorm(_) | Op::Add),
+                None => matches!((&node.op, before), (Op::Add, Op::BatchNorm(_))),
             };
             fits && reads[*input] == 1
         };
