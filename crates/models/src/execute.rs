@@ -38,8 +38,8 @@ impl Network {
     /// tap need do not run, and neighbouring operations run as one where no wanted tap lies between them.
     ///
     /// # Errors
-    /// An unknown tap, another number of channels or another size than the network takes, an input too small for its strides,
-    /// training of a folded network or with one value per channel.
+    /// An unknown tap, another number of channels or another size than the network takes, an input too small for its
+    /// strides, training of a folded network or with one value per channel.
     pub fn forward(&self, x: Tensor<4>, mode: Mode, want: &[String]) -> Result<Features, ModelError> {
         let graph = self.graph();
         let [_, channels, height, width] = x.dims();

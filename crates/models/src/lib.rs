@@ -5,7 +5,8 @@
 //! batch normalisations, PyTorch's parameter names.
 //!
 //! Tap names are the same in all families: `stem`, `stage1` to `stageN`, the values before their activations as
-//! `stageK.pre`, `pooled` (the classifier's input) and `logits`. Transformers also have `blocks.0` and so on, and `norm`.
+//! `stageK.pre`, `pooled` (the classifier's input) and `logits`. Transformers
+//! also have `blocks.0` and so on, and `norm`.
 //!
 //! ```
 //! use burn::prelude::*;
