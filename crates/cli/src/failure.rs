@@ -93,6 +93,7 @@ impl From<ModelError> for Failure {
                 ("check the path and that the file may be read", USAGE)
             }
             ModelError::Io { .. } => ("free some space or choose another folder with --out", FAILED),
+            ModelError::InputSize { .. } => ("for example --set data.resize=224", USAGE),
             ModelError::UnknownPrefix { .. } => ("student.frozen takes beginnings of parameter names", USAGE),
             _ => ("choose the network, the number of classes and the weights so that they belong together", USAGE),
         };

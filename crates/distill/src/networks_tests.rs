@@ -25,18 +25,23 @@ fn config(text: &str) -> AnyMethodConfig {
 #[test]
 fn pairs_of_different_architectures_get_adapters() {
     let plain = Device::flex();
-    for (teacher, student) in [
-        ("cifar-resnet56", "cifar-resnet20"),
-        ("cifar-wrn-40-2", "cifar-wrn-40-1"),
-        ("cifar-resnet32x4", "cifar-shufflenetv1"),
-        ("cifar-resnet32x4", "cifar-shufflenetv2"),
-        ("cifar-vgg13", "cifar-mobilenetv2"),
-        ("cifar-resnet20", "cifar-vgg8"),
+    for (teacher, student, size) in [
+        ("cifar-resnet56", "cifar-resnet20", 32),
+        ("cifar-wrn-40-2", "cifar-wrn-40-1", 32),
+        ("cifar-resnet32x4", "cifar-shufflenetv1", 32),
+        ("cifar-resnet32x4", "cifar-shufflenetv2", 32),
+        ("cifar-vgg13", "cifar-mobilenetv2", 32),
+        ("cifar-resnet20", "cifar-vgg8", 32),
+        ("vit_small_patch16_224", "deit_tiny_distilled_patch16_224", 224),
+        ("resnet18", "deit_tiny_patch16_224", 224),
+        ("deit_tiny_patch16_224", "mobilenet_v2", 224),
     ] {
-        let book = book(&network(student, &plain), &network(teacher, &plain), 32);
+        let book = book(&network(student, &plain), &network(teacher, &plain), size);
         for name in method_names() {
             let text = match name {
                 "fam-kd" => "method = 'fam-kd'\nfilter = 'depthwise'".to_string(),
+                // A transformer's blocks have no activation to read in front of.
+                "reviewkd" if size == 224 => "method = 'reviewkd'\nteacher_preactivation = false".to_string(),
                 _ => format!("method = '{name}'"),
             };
             let made = config(&text).init(&book, "pair", Stream::new(1), &plain);
@@ -47,10 +52,19 @@ fn pairs_of_different_architectures_get_adapters() {
 
 #[test]
 fn one_step_of_every_method_trains_student_and_adapters() {
+    step("cifar-resnet8", "cifar-resnet14", 32);
+}
+
+#[test]
+fn one_step_of_every_method_trains_a_transformer_by_a_convolutional_teacher() {
+    step("deit_tiny_patch16_224", "resnet18", 224);
+}
+
+fn step(student: &str, teacher: &str, size: usize) {
     let (plain, device) = (Device::flex(), device());
-    let (student, teacher) = (network("cifar-resnet8", &device), network("cifar-resnet14", &plain));
-    let book = book(&student, &teacher, 32);
-    let images = single(wave([4, 3, 32, 32], 0.3, 0.37));
+    let (student, teacher) = (network(student, &device), network(teacher, &plain));
+    let book = book(&student, &teacher, size);
+    let images = single(wave([4, 3, size, size], 0.3, 0.37));
     for name in method_names() {
         let config = config(&format!("method = '{name}'"));
         let wanted = config.taps(&book).unwrap();
@@ -59,7 +73,9 @@ fn one_step_of_every_method_trains_student_and_adapters() {
         let moved = |f: subband_models::Feature| match f {
             subband_models::Feature::Map(x) => subband_models::Feature::Map(Tensor::from_inner(x)),
             subband_models::Feature::Vector(x) => subband_models::Feature::Vector(Tensor::from_inner(x)),
-            tokens => tokens,
+            subband_models::Feature::Tokens { values, prefix, grid } => {
+                subband_models::Feature::Tokens { values: Tensor::from_inner(values), prefix, grid }
+            }
         };
         let seen = subband_models::Features {
             logits: Tensor::from_inner(seen.logits),

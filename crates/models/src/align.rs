@@ -1,6 +1,7 @@
 //! Finding a network's tensors in a file: the prefix of its names, and which network the file is of.
 use std::collections::BTreeSet;
 
+use crate::graph::{Graph, LayerKind};
 use crate::weights::StateDict;
 use crate::{NetworkConfig, network_names};
 
@@ -76,26 +77,25 @@ pub(crate) fn guess(state: &StateDict) -> Option<String> {
             return None;
         }
         let shape = |name: &str| state.get(&format!("{}{name}", found.prefix)).map(|t| t.shape().to_vec());
-        let free = free_axes(&entries);
+        let free = free_axes(&graph);
         let fits = entries.iter().filter(|(n, _)| !optional(n)).all(|(n, wanted)| {
             shape(n).is_some_and(|s| {
-                let same = |(axis, (a, b)): (usize, (&usize, &usize))| a == b || free.contains(&(n.as_str(), axis));
+                let same =
+                    |(axis, (a, b)): (usize, (&usize, &usize))| a == b || free.iter().any(|f| f.0 == *n && f.1 == axis);
                 s.len() == wanted.len() && s.iter().zip(wanted).enumerate().all(same)
             })
         });
-        let classes = shape(&entries.last()?.0)?.first().copied()?;
-        let channels = shape(&entries.first()?.0)?.get(1).copied()?;
+        let classes = shape(&free.last()?.0)?.first().copied()?;
+        let channels = shape(&free.first()?.0)?.get(1).copied()?;
         fits.then(|| format!("{name} ({channels} input channels, {classes} classes)"))
     })
 }
 
-/// The axes that the number of input channels and of classes set: the first weight's second axis and the classifier's
-/// first one.
-pub(crate) fn free_axes(entries: &[(String, Vec<usize>)]) -> Vec<(&str, usize)> {
-    let mut axes = vec![];
-    if let Some((name, _)) = entries.first() {
-        axes.push((name.as_str(), 1));
-    }
-    axes.extend(entries.iter().rev().take(2).map(|(name, _)| (name.as_str(), 0)));
-    axes
+/// The axes that the number of input channels and of classes set: the second one of the first convolution's weight,
+/// which comes first, and the first one of the classifiers' tensors.
+pub(crate) fn free_axes(graph: &Graph) -> Vec<(String, usize)> {
+    let stem = graph.layers.iter().find(|l| matches!(l.kind, LayerKind::Conv(_)));
+    let stem = stem.map(|l| (l.key("weight"), 1));
+    let heads = graph.heads().into_iter().flat_map(|l| l.params().into_iter().map(|(suffix, _)| (l.key(suffix), 0)));
+    stem.into_iter().chain(heads).collect()
 }

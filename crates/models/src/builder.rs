@@ -1,5 +1,7 @@
 //! Building a graph: what a family's file in `zoo` calls.
-use crate::graph::{Conv, Graph, Init, LayerKind, LayerSpec, Node, NodeId, Op, Tap, Window};
+use subband_kernels::pool::Window;
+
+use crate::graph::{Conv, Graph, Init, LayerKind, LayerSpec, Node, NodeId, Op, Tap};
 use crate::tap::TapKind;
 
 /// Collects operations. Every method returns the new node, whose number of channels is known at once.
@@ -32,6 +34,11 @@ impl ConvArgs {
 
     pub fn stride(mut self, stride: usize) -> Self {
         self.stride = stride;
+        self
+    }
+
+    pub fn padding(mut self, padding: usize) -> Self {
+        self.padding = padding;
         self
     }
 
@@ -114,6 +121,45 @@ impl GraphBuilder {
         self.push(Some(name), Op::Linear(layer), &[x], outputs)
     }
 
+    /// Layer normalisation of tokens.
+    pub fn layer_norm(&mut self, name: &str, x: NodeId) -> NodeId {
+        let channels = self.channels(x);
+        let layer = self.layer(name, LayerKind::LayerNorm { channels });
+        self.push(Some(name), Op::LayerNorm(layer), &[x], channels)
+    }
+
+    /// A map's pixels as tokens.
+    pub fn tokens(&mut self, x: NodeId) -> NodeId {
+        self.push(None, Op::Tokens, &[x], self.channels(x))
+    }
+
+    /// `extra` learned tokens (class, distillation) in front of `side` x `side` tokens, and learned positions.
+    pub fn embed(&mut self, x: NodeId, extra: usize, side: usize) -> NodeId {
+        let channels = self.channels(x);
+        let layer = self.layer("", LayerKind::Embedding { channels, extra, side });
+        self.push(None, Op::Embed(layer), &[x], channels)
+    }
+
+    /// Self-attention of tokens that hold query, key and value side by side.
+    pub fn attention(&mut self, qkv: NodeId, heads: usize) -> NodeId {
+        self.push(None, Op::Attention { heads }, &[qkv], self.channels(qkv) / 3)
+    }
+
+    /// GELU.
+    pub fn gelu(&mut self, x: NodeId) -> NodeId {
+        self.push(None, Op::Gelu, &[x], self.channels(x))
+    }
+
+    /// One token as a vector.
+    pub fn token(&mut self, x: NodeId, index: usize) -> NodeId {
+        self.push(None, Op::Token(index), &[x], self.channels(x))
+    }
+
+    /// Mean of two vectors.
+    pub fn mean(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.push(None, Op::Mean, &[a, b], self.channels(a))
+    }
+
     /// ReLU.
     pub fn relu(&mut self, x: NodeId) -> NodeId {
         self.push(None, Op::Relu, &[x], self.channels(x))
@@ -181,10 +227,15 @@ impl GraphBuilder {
         let pooled = self.push(None, Op::GlobalAvgPool, &[x], self.channels(x));
         self.tap("pooled", pooled);
         let logits = self.linear(layer, pooled, classes);
+        self.close(network, logits, None)
+    }
+
+    /// Closes a network with its logits (tap `logits`); `side` is that of the only input it takes, if there is one.
+    pub fn close(mut self, network: &str, logits: NodeId, side: Option<usize>) -> Graph {
         self.tap("logits", logits);
-        let in_channels = self.channels[0];
+        let (in_channels, classes) = (self.channels[0], self.channels(logits));
         let Self { layers, nodes, taps, .. } = self;
-        Graph { network: network.to_string(), in_channels, classes, layers, nodes, taps, logits, folded: false }
+        Graph { network: network.to_string(), in_channels, classes, layers, nodes, taps, logits, side, folded: false }
     }
 }
 
@@ -196,9 +247,16 @@ impl Op {
             Op::Conv(_) => "conv",
             Op::BatchNorm(_) => "batch_norm",
             Op::Linear(_) => "linear",
+            Op::LayerNorm(_) => "layer_norm",
+            Op::Embed(_) => "embed",
             Op::Relu => "relu",
             Op::Relu6 => "relu6",
+            Op::Gelu => "gelu",
             Op::Add => "add",
+            Op::Mean => "mean",
+            Op::Tokens => "tokens",
+            Op::Token(_) => "token",
+            Op::Attention { .. } => "attention",
             Op::MaxPool(_) => "max_pool",
             Op::AvgPool(_) => "avg_pool",
             Op::GlobalAvgPool => "global_avg_pool",

@@ -52,6 +52,21 @@ pub enum ModelError {
         /// Side of the smallest square input that works.
         smallest: usize,
     },
+    /// The input has another size than the one the network's position embedding is for.
+    #[error(
+        "network `{network}` takes images of {side}x{side} only (it has one learned position per patch) and got \
+         {height}x{width}; resize or crop the images to {side}x{side}"
+    )]
+    InputSize {
+        /// The network.
+        network: String,
+        /// Side of the square input it takes.
+        side: usize,
+        /// Input height.
+        height: usize,
+        /// Input width.
+        width: usize,
+    },
     /// The input has another number of channels than the network.
     #[error(
         "network `{network}` was built for {expected} input channels and got {found}; \

@@ -1,66 +1,21 @@
-//! The forward pass: walks the operations that the wanted taps need and drops each value at its last use.
+//! The forward pass: runs the steps that the wanted taps need and drops each value at its last use.
+//!
+//! Inside, maps are channels last (`[N, H, W, C]`): the image is turned once at the start, a tap once at the end.
 use std::collections::BTreeMap;
 
 use burn::prelude::*;
+use subband_kernels::activation::{Activation, gelu};
+use subband_kernels::attention::self_attention;
+use subband_kernels::layout::channels_last;
+use subband_kernels::{batch_norm, pool};
 
 use crate::error::nearest;
-use crate::graph::{Graph, LayerKind, NodeId, Op};
+use crate::fuse::{Plan, Step};
+use crate::graph::{LayerKind, NodeId, Op};
 use crate::layers::{Layer, Mode, plain};
-use crate::tap::{Feature, Features, TapShape};
+use crate::tap::{Features, TapShape};
+use crate::value::{Tokens, Value};
 use crate::{ModelError, Network};
-
-/// What an operation yields.
-#[derive(Clone)]
-enum Value {
-    Map(Tensor<4>),
-    Vector(Tensor<2>),
-}
-
-impl Value {
-    fn shape(&self) -> TapShape {
-        match self {
-            Value::Map(x) => {
-                let [_, channels, height, width] = x.dims();
-                TapShape::Map { channels, height, width }
-            }
-            Value::Vector(x) => TapShape::Vector { channels: x.dims()[1] },
-        }
-    }
-
-    fn into_feature(self) -> Feature {
-        match self {
-            Value::Map(x) => Feature::Map(x),
-            Value::Vector(x) => Feature::Vector(x),
-        }
-    }
-}
-
-/// How often each node's value is still to be read; zero for those that nothing wanted depends on.
-fn reads(graph: &Graph, wanted: &[NodeId]) -> Vec<usize> {
-    let mut reads = vec![0; graph.nodes.len()];
-    for node in wanted {
-        reads[*node] += 1;
-    }
-    for id in (0..graph.nodes.len()).rev() {
-        if reads[id] > 0 {
-            graph.nodes[id].inputs.iter().for_each(|input| reads[*input] += 1);
-        }
-    }
-    reads
-}
-
-/// For each node, whether it computes the ReLU of its only reader as well: convolutions and batch normalisations do so
-/// in the same pass.
-fn fused_relus(graph: &Graph, reads: &[usize]) -> Vec<bool> {
-    let mut fused = vec![false; graph.nodes.len()];
-    for (id, node) in graph.nodes.iter().enumerate() {
-        if let (Op::Relu, [input], true) = (&node.op, node.inputs.as_slice(), reads[id] > 0) {
-            let takes = matches!(graph.nodes[*input].op, Op::Conv(_) | Op::BatchNorm(_));
-            fused[*input] = takes && reads[*input] == 1;
-        }
-    }
-    fused
-}
 
 /// The values that are alive.
 struct Values {
@@ -80,11 +35,11 @@ impl Network {
     /// Runs the network on `[N, C, H, W]` and reads the taps named in `want`; logits always.
     ///
     /// The features have autodiff when the network's parameters do. Operations that neither the logits nor a wanted
-    /// tap need do not run.
+    /// tap need do not run, and neighbouring operations run as one where no wanted tap lies between them.
     ///
     /// # Errors
-    /// An unknown tap, another number of channels than the network takes, an input too small for its strides,
-    /// training of a folded network or with one value per channel.
+    /// An unknown tap, another number of channels or another size than the network takes, an input too small for its
+    /// strides, training of a folded network or with one value per channel.
     pub fn forward(&self, x: Tensor<4>, mode: Mode, want: &[String]) -> Result<Features, ModelError> {
         let graph = self.graph();
         let [_, channels, height, width] = x.dims();
@@ -92,17 +47,13 @@ impl Network {
         let nodes = want.iter().map(|name| self.tap_node(name)).collect::<Result<Vec<_>, _>>()?;
         let mut wanted = nodes.clone();
         wanted.push(graph.logits);
-        let reads = reads(graph, &wanted);
-        let fused = fused_relus(graph, &reads);
+        let Plan { steps, reads } = Plan::new(graph, &wanted);
         let mut values = Values { slots: vec![None; graph.nodes.len()], reads };
-        values.slots[0] = Some(Value::Map(if self.is_autodiff() { x.autodiff() } else { x.without_autodiff() }));
-        for id in 1..graph.nodes.len() {
-            if values.reads[id] > 0 {
-                let node = &graph.nodes[id];
-                let mut inputs: Vec<Value> = node.inputs.iter().filter_map(|i| values.take(*i)).collect();
-                let done = matches!(node.op, Op::Relu) && node.inputs.iter().all(|input| fused[*input]);
-                values.slots[id] = if done { inputs.pop() } else { Some(self.apply(id, inputs, mode, fused[id])?) };
-            }
+        let x = if self.is_autodiff() { x.autodiff() } else { x.without_autodiff() };
+        values.slots[0] = Some(Value::Map(channels_last(x)));
+        for step in &steps {
+            let inputs = step.inputs(graph).filter_map(|input| values.take(input)).collect();
+            values.slots[step.result] = Some(self.run(step, inputs, mode)?);
         }
         let mut taps = BTreeMap::new();
         for (name, node) in want.iter().zip(nodes) {
@@ -143,55 +94,90 @@ impl Network {
         ModelError::WrongRank { network, node, shape: value.map_or(TapShape::Vector { channels: 0 }, Value::shape) }
     }
 
-    /// One operation on its inputs; `relu` asks it to clamp its result at zero.
-    fn apply(&self, id: NodeId, inputs: Vec<Value>, mode: Mode, relu: bool) -> Result<Value, ModelError> {
-        let op = &self.graph().nodes[id].op;
+    /// One step on its inputs.
+    fn run(&self, step: &Step, inputs: Vec<Value>, mode: Mode) -> Result<Value, ModelError> {
+        let op = &self.graph().nodes[step.node].op;
         let mut inputs = inputs.into_iter();
         Ok(match (op, inputs.next(), inputs.next()) {
             (Op::Concat, Some(Value::Map(first)), second) => {
                 let rest = second.into_iter().chain(inputs);
                 let maps = rest.filter_map(|v| if let Value::Map(x) = v { Some(x) } else { None });
-                Value::Map(Tensor::cat(std::iter::once(first).chain(maps).collect(), 1))
+                Value::Map(Tensor::cat(std::iter::once(first).chain(maps).collect(), 3))
             }
-            (Op::Add, Some(Value::Map(a)), Some(Value::Map(b))) => Value::Map(a + b),
-            (Op::GlobalAvgPool, Some(Value::Map(x)), _) => Value::Vector(plain::global_avg_pool(x)),
-            (op, Some(Value::Map(x)), None) => Value::Map(self.apply_map(id, op, x, mode, relu)?),
-            (Op::Relu, Some(Value::Vector(x)), None) => Value::Vector(plain::relu(x)),
-            (Op::Relu6, Some(Value::Vector(x)), None) => Value::Vector(plain::relu6(x)),
+            (Op::Add, Some(Value::Map(a)), Some(Value::Map(b))) => Value::Map(batch_norm::add(a, b, step.activation)),
+            (Op::BatchNorm(index), Some(Value::Map(x)), residual) => {
+                let residual = match residual {
+                    Some(Value::Map(r)) => Some(r),
+                    None => None,
+                    other => return Err(self.wrong_rank(step.result, other.as_ref())),
+                };
+                Value::Map(self.normalise(step, *index, x, residual, mode)?)
+            }
+            (Op::Add, Some(Value::Tokens(a)), Some(Value::Tokens(b))) => Value::Tokens(a.map(|a| a + b.values)),
+            (Op::Mean, Some(Value::Vector(a)), Some(Value::Vector(b))) => Value::Vector((a + b) * 0.5),
+            (Op::Tokens, Some(Value::Map(x)), None) => Value::Tokens(Tokens::from_map(x)),
+            (Op::Token(index), Some(Value::Tokens(x)), None) => Value::Vector(x.token(*index)),
+            (op, Some(Value::Tokens(x)), None) => Value::Tokens(self.run_tokens(step, op, x)?),
+            (Op::GlobalAvgPool, Some(Value::Map(x)), None) => Value::Vector(pool::global_avg_pool(x)),
+            (op, Some(Value::Map(x)), None) => Value::Map(self.run_map(step, op, x)?),
+            (Op::Relu, Some(Value::Vector(x)), None) => Value::Vector(Activation::Relu.apply(x)),
+            (Op::Relu6, Some(Value::Vector(x)), None) => Value::Vector(Activation::Relu6.apply(x)),
             (Op::Linear(layer), Some(Value::Vector(x)), None) => match self.layer(*layer) {
                 Layer::Linear(linear) => Value::Vector(linear.forward(x)),
-                _ => return Err(self.wrong_rank(id, Some(&Value::Vector(x)))),
+                _ => return Err(self.wrong_rank(step.node, Some(&Value::Vector(x)))),
             },
-            (_, first, _) => return Err(self.wrong_rank(id, first.as_ref())),
+            (_, first, _) => return Err(self.wrong_rank(step.node, first.as_ref())),
         })
     }
 
+    /// A batch normalisation, with the sum and the activation that it takes along.
+    fn normalise(
+        &self,
+        step: &Step,
+        index: usize,
+        x: Tensor<4>,
+        residual: Option<Tensor<4>>,
+        mode: Mode,
+    ) -> Result<Tensor<4>, ModelError> {
+        let Layer::BatchNorm(layer) = self.layer(index) else {
+            return Err(self.wrong_rank(step.node, Some(&Value::Map(x))));
+        };
+        // A frozen normalisation keeps its statistics too: it is the same function in every step.
+        let mode = if self.is_frozen_layer(index) { Mode::Eval } else { mode };
+        let single = |_| ModelError::SingleValueStatistics { layer: self.graph().layers[index].name.clone() };
+        layer.forward(x, residual, mode, step.activation).map_err(single)
+    }
+
     /// An operation from one map to one map.
-    fn apply_map(&self, id: NodeId, op: &Op, x: Tensor<4>, mode: Mode, relu: bool) -> Result<Tensor<4>, ModelError> {
+    fn run_map(&self, step: &Step, op: &Op, x: Tensor<4>) -> Result<Tensor<4>, ModelError> {
         Ok(match op {
             Op::Conv(index) => match (self.layer(*index), &self.graph().layers[*index].kind) {
-                (Layer::Conv(layer), LayerKind::Conv(conv)) => layer.forward(conv, x, relu),
-                _ => return Err(self.wrong_rank(id, Some(&Value::Map(x)))),
+                (Layer::Conv(layer), LayerKind::Conv(conv)) => layer.forward(conv, x, step.activation),
+                _ => return Err(self.wrong_rank(step.node, Some(&Value::Map(x)))),
             },
-            Op::BatchNorm(index) => match self.layer(*index) {
-                Layer::BatchNorm(layer) => {
-                    // A frozen normalisation keeps its statistics too: it is the same function in every step.
-                    let mode = if self.is_frozen_layer(*index) { Mode::Eval } else { mode };
-                    let name = || self.graph().layers[*index].name.clone();
-                    layer.forward(x, mode, relu).map_err(|_| ModelError::SingleValueStatistics { layer: name() })?
-                }
-                _ => return Err(self.wrong_rank(id, Some(&Value::Map(x)))),
-            },
-            Op::Relu => plain::relu(x),
-            Op::Relu6 => plain::relu6(x),
-            Op::MaxPool(window) => plain::max_pool(x, *window),
-            Op::AvgPool(window) => plain::avg_pool(x, *window),
+            Op::Relu => Activation::Relu.apply(x),
+            Op::Relu6 => Activation::Relu6.apply(x),
+            Op::Gelu => gelu(x),
+            Op::MaxPool(window) => pool::max_pool(x, *window),
+            Op::AvgPool(window) => pool::avg_pool(x, *window),
             Op::Shuffle { groups } => plain::shuffle(x, *groups),
-            Op::Channels { start, len } => x.narrow(1, *start, *len),
+            Op::Channels { start, len } => x.narrow(3, *start, *len),
             Op::SubsamplePad { stride, front, back } => plain::subsample_pad(x, *stride, *front, *back),
-            Op::Input | Op::Add | Op::Concat | Op::GlobalAvgPool | Op::Linear(_) => {
-                return Err(self.wrong_rank(id, Some(&Value::Map(x))));
-            }
+            _ => return Err(self.wrong_rank(step.node, Some(&Value::Map(x)))),
+        })
+    }
+
+    /// An operation from tokens to tokens.
+    fn run_tokens(&self, step: &Step, op: &Op, x: Tokens) -> Result<Tokens, ModelError> {
+        Ok(match (op, op.layer().map(|index| self.layer(index))) {
+            (Op::Linear(_), Some(Layer::Linear(layer))) => x.rows(|x| layer.forward(x)),
+            (Op::LayerNorm(_), Some(Layer::LayerNorm(layer))) => x.rows(|x| layer.forward(x)),
+            (Op::Embed(_), Some(Layer::Embedding(layer))) => layer.forward(x),
+            (Op::Attention { heads }, None) => x.map(|qkv| self_attention(qkv, *heads)),
+            (Op::Gelu, None) => x.map(gelu),
+            (Op::Relu, None) => x.map(|x| Activation::Relu.apply(x)),
+            (Op::Relu6, None) => x.map(|x| Activation::Relu6.apply(x)),
+            _ => return Err(self.wrong_rank(step.node, Some(&Value::Tokens(x)))),
         })
     }
 }

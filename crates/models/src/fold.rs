@@ -30,7 +30,7 @@ impl Network {
             }
             let mut node = node.clone();
             node.inputs = node.inputs.iter().filter_map(|input| place[*input]).collect();
-            if let Op::Conv(index) | Op::BatchNorm(index) | Op::Linear(index) = &mut node.op {
+            if let Some(index) = node.op.layer_mut() {
                 let normal = pairs.iter().position(|conv| *conv == Some(id));
                 let (layer, spec) = self.folded_layer(*index, normal);
                 *index = layers.len();

@@ -1,4 +1,6 @@
 //! A network as data: operations, the layers whose parameters they use, and taps.
+use subband_kernels::pool::Window;
+
 use crate::tap::TapKind;
 
 /// Index of an operation in [`Graph::nodes`]; inputs always come before their consumers.
@@ -13,20 +15,37 @@ pub(crate) enum Op {
     Conv(usize),
     /// Batch normalisation with a layer's weights and running statistics.
     BatchNorm(usize),
-    /// Fully connected layer on a vector.
+    /// Fully connected layer on a vector or on every token.
     Linear(usize),
+    /// Layer normalisation of every token.
+    LayerNorm(usize),
+    /// Extra tokens put in front, and the position embedding added to all.
+    Embed(usize),
     /// `max(x, 0)`.
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
+    /// `x Phi(x)`.
+    Gelu,
     /// Sum of two values of one shape.
     Add,
+    /// Mean of two vectors.
+    Mean,
     /// Maximum over windows.
     MaxPool(Window),
     /// Mean over windows; padded zeros count, as in PyTorch's default.
     AvgPool(Window),
     /// Mean over the whole map: `[N, C, H, W]` to `[N, C]`.
     GlobalAvgPool,
+    /// A map's pixels as tokens, row by row: `[N, C, H, W]` to `[N, H W, C]`.
+    Tokens,
+    /// One token as a vector.
+    Token(usize),
+    /// Multi-head self-attention from the joint projection: `3 D` channels to `D`.
+    Attention {
+        /// Number of heads.
+        heads: usize,
+    },
     /// Concatenation along the channels.
     Concat,
     /// ShuffleNet's interleaving of `groups` groups of channels.
@@ -53,12 +72,19 @@ pub(crate) enum Op {
     },
 }
 
-/// A square pooling window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
+impl Op {
+    /// The layer whose parameters the operation uses.
+    pub fn layer(&self) -> Option<usize> {
+        self.clone().layer_mut().copied()
+    }
+
+    /// The same, to give the operation another layer.
+    pub fn layer_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            Op::Conv(l) | Op::BatchNorm(l) | Op::Linear(l) | Op::LayerNorm(l) | Op::Embed(l) => Some(l),
+            _ => None,
+        }
+    }
 }
 
 /// An operation with its inputs.
@@ -119,11 +145,32 @@ pub(crate) struct LayerSpec {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum LayerKind {
     Conv(Conv),
-    BatchNorm { channels: usize },
-    Linear { inputs: usize, outputs: usize, init: Init },
+    BatchNorm {
+        channels: usize,
+    },
+    Linear {
+        inputs: usize,
+        outputs: usize,
+        init: Init,
+    },
+    LayerNorm {
+        channels: usize,
+    },
+    /// `extra` tokens in front of a grid of `side` x `side` tokens: the class token and, if there are two, the
+    /// distillation token. The layer has no name of its own: its parameters stand at the root of the state dict.
+    Embedding {
+        channels: usize,
+        extra: usize,
+        side: usize,
+    },
 }
 
 impl LayerSpec {
+    /// The whole name of one of the layer's tensors.
+    pub fn key(&self, suffix: &str) -> String {
+        if self.name.is_empty() { suffix.to_string() } else { format!("{}.{suffix}", self.name) }
+    }
+
     /// The parameters (not the running statistics): suffix and shape.
     pub fn params(&self) -> Vec<(&'static str, Vec<usize>)> {
         match &self.kind {
@@ -134,7 +181,14 @@ impl LayerSpec {
                 }
                 list
             }
-            LayerKind::BatchNorm { channels } => vec![("weight", vec![*channels]), ("bias", vec![*channels])],
+            LayerKind::BatchNorm { channels } | LayerKind::LayerNorm { channels } => {
+                vec![("weight", vec![*channels]), ("bias", vec![*channels])]
+            }
+            LayerKind::Embedding { channels, extra, side } => {
+                let positions = ("pos_embed", vec![1, extra + side * side, *channels]);
+                let token = |name| (name, vec![1, 1, *channels]);
+                ["cls_token", "dist_token"].into_iter().take(*extra).map(token).chain([positions]).collect()
+            }
             LayerKind::Linear { inputs, outputs, .. } => {
                 vec![("weight", vec![*outputs, *inputs]), ("bias", vec![*outputs])]
             }
@@ -170,6 +224,8 @@ pub(crate) struct Graph {
     pub nodes: Vec<Node>,
     pub taps: Vec<Tap>,
     pub logits: NodeId,
+    /// Side of the only input that the network takes, if its parameters fix it (position embeddings).
+    pub side: Option<usize>,
     /// Whether batch normalisations were folded into convolutions (such a graph cannot train).
     pub folded: bool,
 }
@@ -177,12 +233,19 @@ pub(crate) struct Graph {
 impl Graph {
     /// Names and shapes of the whole state dict.
     pub fn entries(&self) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
-        self.layers.iter().flat_map(|l| l.entries().into_iter().map(|(s, shape)| (format!("{}.{s}", l.name), shape)))
+        self.layers.iter().flat_map(|l| l.entries().into_iter().map(|(s, shape)| (l.key(s), shape)))
     }
 
     /// Names and shapes of the parameters.
     pub fn params(&self) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
-        self.layers.iter().flat_map(|l| l.params().into_iter().map(|(s, shape)| (format!("{}.{s}", l.name), shape)))
+        self.layers.iter().flat_map(|l| l.params().into_iter().map(|(s, shape)| (l.key(s), shape)))
+    }
+
+    /// The layers whose outputs are the logits, or are averaged to them.
+    pub fn heads(&self) -> Vec<&LayerSpec> {
+        let node = &self.nodes[self.logits];
+        let heads: &[NodeId] = if node.op == Op::Mean { &node.inputs } else { std::slice::from_ref(&self.logits) };
+        heads.iter().filter_map(|id| self.nodes[*id].op.layer()).map(|layer| &self.layers[layer]).collect()
     }
 
     /// How many operations read each node.

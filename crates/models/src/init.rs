@@ -4,11 +4,14 @@ use burn::tensor::TensorData;
 use subband_seed::Stream;
 
 use crate::graph::{Conv, Init, LayerKind, LayerSpec};
-use crate::layers::{BatchNorm2d, Conv2d, Layer, Linear, param};
+use crate::layers::{BatchNorm2d, Conv2d, Embedding, Layer, LayerNorm, Linear, param};
+
+/// Standard deviation of tokens and positions. (Their published law is cut at +-2, a hundred deviations away.)
+const EMBEDDING_STD: f64 = 0.02;
 
 /// Draws one layer.
 pub(crate) fn layer(spec: &LayerSpec, seed: Stream, device: &Device) -> Layer {
-    let name = |suffix: &str| format!("{}.{suffix}", spec.name);
+    let name = |suffix: &str| spec.key(suffix);
     match &spec.kind {
         LayerKind::BatchNorm { channels } => Layer::BatchNorm(BatchNorm2d::new(&spec.name, *channels, device)),
         LayerKind::Conv(conv) => {
@@ -18,6 +21,19 @@ pub(crate) fn layer(spec: &LayerSpec, seed: Stream, device: &Device) -> Layer {
             Layer::Conv(Conv2d {
                 weight: param(&name("weight"), draw.weight(&name("weight"), conv.weight_shape())),
                 bias,
+            })
+        }
+        LayerKind::LayerNorm { channels } => Layer::LayerNorm(LayerNorm {
+            weight: param(&name("weight"), Tensor::ones([*channels], device)),
+            bias: param(&name("bias"), Tensor::zeros([*channels], device)),
+        }),
+        LayerKind::Embedding { channels, extra, side } => {
+            let draw = Draw { init: Init::Normal(EMBEDDING_STD), fan_in: 1, fan_out: 1, seed, device };
+            let tokens = |suffix: &str, count| param(&name(suffix), draw.weight(&name(suffix), [1, count, *channels]));
+            Layer::Embedding(Embedding {
+                cls_token: tokens("cls_token", 1),
+                dist_token: (*extra == 2).then(|| tokens("dist_token", 1)),
+                pos_embed: tokens("pos_embed", extra + side * side),
             })
         }
         LayerKind::Linear { inputs, outputs, init } => {

@@ -5,7 +5,8 @@
 //! batch normalisations, PyTorch's parameter names.
 //!
 //! Tap names are the same in all families: `stem`, `stage1` to `stageN`, the values before their activations as
-//! `stageK.pre`, `pooled` (the classifier's input) and `logits`.
+//! `stageK.pre`, `pooled` (the classifier's input) and `logits`. Transformers
+//! also have `blocks.0` and so on, and `norm`.
 //!
 //! ```
 //! use burn::prelude::*;
@@ -26,6 +27,7 @@ mod builder;
 mod error;
 mod execute;
 mod fold;
+mod fuse;
 mod graph;
 mod init;
 mod layers;
@@ -33,6 +35,7 @@ mod network;
 mod shape;
 mod state;
 mod tap;
+mod value;
 pub mod weights;
 mod zoo;
 

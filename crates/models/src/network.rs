@@ -91,7 +91,7 @@ pub struct Network {
 }
 
 impl Network {
-    fn from_graph(graph: Graph, seed: Stream, device: &Device) -> Self {
+    pub(crate) fn from_graph(graph: Graph, seed: Stream, device: &Device) -> Self {
         let layers = graph.layers.iter().map(|spec| init::layer(spec, seed, device)).collect();
         Self::from_parts(layers, graph)
     }
@@ -122,6 +122,11 @@ impl Network {
         self.graph.in_channels
     }
 
+    /// Side of the only input that the network takes; `None` for networks that take any size from a smallest one on.
+    pub fn input_side(&self) -> Option<usize> {
+        self.graph.side
+    }
+
     /// Number of classes.
     pub fn classes(&self) -> usize {
         self.graph.classes
@@ -129,12 +134,7 @@ impl Network {
 
     /// The device of the parameters, with its autodiff setting.
     pub fn device(&self) -> Device {
-        match self.layers.first() {
-            Some(Layer::Conv(l)) => l.weight.val().device(),
-            Some(Layer::BatchNorm(l)) => l.weight.val().device(),
-            Some(Layer::Linear(l)) => l.weight.val().device(),
-            None => Device::default(),
-        }
+        self.layers.first().map_or_else(Device::default, Layer::device)
     }
 
     pub(crate) fn is_autodiff(&self) -> bool {
@@ -149,15 +149,15 @@ impl Network {
     /// The taps with their shapes for images of `height` x `width`.
     ///
     /// # Errors
-    /// An input too small for the network's strides.
+    /// An input too small for the network's strides, or of another size than the only one it takes.
     pub fn taps(&self, height: usize, width: usize) -> Result<Vec<TapInfo>, ModelError> {
         self.graph.tap_infos(height, width)
     }
 
-    /// Multiply-adds for one image: convolutions and fully connected layers only.
+    /// Multiply-adds for one image: convolutions, fully connected layers and the two products of attention.
     ///
     /// # Errors
-    /// An input too small for the network's strides.
+    /// An input too small for the network's strides, or of another size than the only one it takes.
     pub fn macs(&self, height: usize, width: usize) -> Result<u64, ModelError> {
         self.graph.macs(height, width)
     }
@@ -195,7 +195,11 @@ impl Network {
                 return Err(ModelError::UnknownPrefix {
                     network: self.graph.network.clone(),
                     prefix: prefix.clone(),
-                    nearest: nearest(prefix, self.graph.layers.iter().map(|l| l.name.as_str())),
+                    nearest: {
+                        let keys: Vec<String> = self.graph.params().map(|(key, _)| key).collect();
+                        let layers = self.graph.layers.iter().map(|l| l.name.as_str());
+                        nearest(prefix, layers.chain(keys.iter().map(String::as_str)))
+                    },
                 });
             }
             frozen.extend(names);
@@ -208,23 +212,21 @@ impl Network {
     /// Whether every parameter of a layer is frozen.
     pub(crate) fn is_frozen_layer(&self, index: usize) -> bool {
         let spec = &self.graph.layers[index];
-        !self.frozen.is_empty()
-            && spec.params().iter().all(|(s, _)| self.frozen.contains(&format!("{}.{s}", spec.name)))
+        !self.frozen.is_empty() && spec.params().iter().all(|(s, _)| self.frozen.contains(&spec.key(s)))
     }
 
     /// Brings the parameters' gradient requirement in line with the frozen names.
     pub(crate) fn apply_frozen(&mut self) {
         let (graph, frozen) = (self.graph.clone(), self.frozen.clone());
         for (layer, spec) in self.layers.iter_mut().zip(&graph.layers) {
-            let trained = |suffix: &str| !frozen.contains(&format!("{}.{suffix}", spec.name));
-            layer.require_grad(trained("weight"), trained("bias"));
+            layer.require_grad(|suffix| !frozen.contains(&spec.key(suffix)));
         }
     }
 
     /// A table of the taps, the parameters and the multiply-adds at an input size, for people.
     ///
     /// # Errors
-    /// An input too small for the network's strides.
+    /// An input too small for the network's strides, or of another size than the only one it takes.
     pub fn describe(&self, height: usize, width: usize) -> Result<String, ModelError> {
         let mut text = format!(
             "{}: {} parameters, {} multiply-adds at {}x{height}x{width}, {} classes\n{:<14} {:>14} {:>7}  kind\n",

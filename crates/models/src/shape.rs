@@ -21,6 +21,9 @@ enum Misfit {
 impl Graph {
     /// Shape of every node for one image of `height` x `width`.
     pub fn shapes(&self, height: usize, width: usize) -> Result<Vec<TapShape>, ModelError> {
+        if let Some(side) = self.side.filter(|side| height != *side || width != *side) {
+            return Err(ModelError::InputSize { network: self.network.clone(), side, height, width });
+        }
         let mut shapes: Vec<TapShape> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let shape = self.shape_of(node, &shapes, height, width).map_err(|misfit| match misfit {
@@ -66,19 +69,15 @@ impl Graph {
             (Some(height), Some(width)) => Ok((height, width)),
             _ => Err(Misfit::Empty),
         };
-        let (channels, h, w) = match (&node.op, input) {
-            (Op::Linear(layer), Some(TapShape::Vector { .. })) => {
-                let LayerKind::Linear { outputs, .. } = self.layers[*layer].kind else { return Err(Misfit::Empty) };
-                return Ok(TapShape::Vector { channels: outputs });
-            }
-            (Op::Relu | Op::Relu6 | Op::Add, Some(shape)) => return Ok(shape),
-            _ => map(input)?,
-        };
+        if let Some(shape) = self.shape_off_map(node, input)? {
+            return Ok(shape);
+        }
+        let (channels, h, w) = map(input)?;
         if h == 0 || w == 0 {
             return Err(Misfit::Empty);
         }
         let (channels, (height, width)) = match &node.op {
-            Op::Input | Op::Relu | Op::Relu6 | Op::Add | Op::Shuffle { .. } | Op::BatchNorm(_) => (channels, (h, w)),
+            Op::Input | Op::Shuffle { .. } | Op::BatchNorm(_) => (channels, (h, w)),
             Op::Conv(layer) => {
                 let LayerKind::Conv(c) = &self.layers[*layer].kind else { return Err(Misfit::Empty) };
                 (c.out_channels, window((h, w), c.kernel, c.stride, c.padding, c.dilation)?)
@@ -90,9 +89,43 @@ impl Graph {
             Op::SubsamplePad { stride, front, back } => {
                 (channels + front + back, (h.div_ceil(*stride), w.div_ceil(*stride)))
             }
-            Op::Linear(_) => return Err(Misfit::Rank(TapShape::Map { channels, height: h, width: w })),
+            Op::Tokens => return Ok(TapShape::Tokens { length: h * w, channels, prefix: 0, grid: (h, w) }),
+            _ => return Err(Misfit::Rank(TapShape::Map { channels, height: h, width: w })),
         };
         Ok(TapShape::Map { channels, height, width })
+    }
+
+    /// Shape of an operation that takes a value of any rank, a vector or tokens; `None` for those that take maps.
+    fn shape_off_map(&self, node: &Node, input: Option<TapShape>) -> Result<Option<TapShape>, Misfit> {
+        let outputs = |layer: usize| match self.layers[layer].kind {
+            LayerKind::Linear { outputs, .. } => outputs,
+            _ => 0,
+        };
+        Ok(match (&node.op, input) {
+            (Op::Relu | Op::Relu6 | Op::Gelu | Op::Add, Some(shape)) => Some(shape),
+            (Op::Mean, Some(shape @ TapShape::Vector { .. })) => Some(shape),
+            (Op::LayerNorm(_), Some(shape @ TapShape::Tokens { .. })) => Some(shape),
+            (Op::Linear(layer), Some(TapShape::Vector { .. })) => Some(TapShape::Vector { channels: outputs(*layer) }),
+            (Op::Linear(layer), Some(TapShape::Tokens { length, prefix, grid, .. })) => {
+                Some(TapShape::Tokens { length, channels: outputs(*layer), prefix, grid })
+            }
+            (Op::Attention { .. }, Some(TapShape::Tokens { length, channels, prefix, grid })) => {
+                Some(TapShape::Tokens { length, channels: channels / 3, prefix, grid })
+            }
+            (Op::Token(_), Some(TapShape::Tokens { channels, .. })) => Some(TapShape::Vector { channels }),
+            (Op::Embed(layer), Some(shape @ TapShape::Tokens { channels, prefix, grid, .. })) => {
+                let LayerKind::Embedding { extra, side, .. } = self.layers[*layer].kind else {
+                    return Err(Misfit::Rank(shape));
+                };
+                if grid != (side, side) {
+                    return Err(Misfit::Rank(shape));
+                }
+                let length = extra + side * side;
+                Some(TapShape::Tokens { length, channels, prefix: prefix + extra, grid })
+            }
+            (_, Some(shape @ (TapShape::Vector { .. } | TapShape::Tokens { .. }))) => return Err(Misfit::Rank(shape)),
+            _ => None,
+        })
     }
 
     /// Taps with their shapes.
@@ -106,21 +139,23 @@ impl Graph {
         Ok(self.taps.iter().map(info).collect())
     }
 
-    /// Multiply-adds of one image: convolutions and fully connected layers; biases, normalisation, activations and
-    /// pooling count nothing (half of what PyTorch's FlopCounterMode reports).
+    /// Multiply-adds of one image: convolutions, fully connected layers and the two products of attention; biases,
+    /// normalisation, activations and pooling count nothing (half of what PyTorch's FlopCounterMode reports).
     pub fn macs(&self, height: usize, width: usize) -> Result<u64, ModelError> {
         let shapes = self.shapes(height, width)?;
-        let cost = |(node, shape): (&Node, &TapShape)| match &node.op {
-            Op::Conv(layer) | Op::Linear(layer) => {
-                let (h, w) = shape.extent();
-                let weights: usize = match &self.layers[*layer].kind {
-                    LayerKind::Conv(c) => c.weight_shape().iter().product(),
-                    LayerKind::Linear { inputs, outputs, .. } => inputs * outputs,
-                    LayerKind::BatchNorm { .. } => 0,
-                };
-                (h * w) as u64 * weights as u64
-            }
-            _ => 0,
+        let cost = |(node, shape): (&Node, &TapShape)| {
+            let places = match *shape {
+                TapShape::Tokens { length, .. } => length as u64,
+                _ => (shape.extent().0 * shape.extent().1) as u64,
+            };
+            let weights = match (&node.op, node.op.layer().map(|layer| &self.layers[layer].kind)) {
+                (_, Some(LayerKind::Conv(c))) => c.weight_shape().iter().product::<usize>() as u64,
+                (_, Some(LayerKind::Linear { inputs, outputs, .. })) => (inputs * outputs) as u64,
+                // Q K^T and its product with V: every token meets every token in every channel, twice.
+                (Op::Attention { .. }, _) => 2 * places * shape.channels() as u64,
+                _ => 0,
+            };
+            places * weights
         };
         Ok(self.nodes.iter().zip(&shapes).map(cost).sum())
     }

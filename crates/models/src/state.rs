@@ -31,8 +31,8 @@ impl Network {
     pub fn state_dict(&self) -> StateDict {
         let mut state = StateDict::new();
         for index in 0..self.graph().layers.len() {
-            let name = &self.graph().layers[index].name;
-            let mut put = |suffix: &str, data: TensorData| state.insert(format!("{name}.{suffix}"), data);
+            let spec = &self.graph().layers[index];
+            let mut put = |suffix: &str, data: TensorData| state.insert(spec.key(suffix), data);
             match self.layer(index) {
                 Layer::Conv(l) => {
                     put("weight", data(l.weight.val()));
@@ -41,6 +41,15 @@ impl Network {
                 Layer::Linear(l) => {
                     put("weight", data(l.weight.val()));
                     put("bias", data(l.bias.val()));
+                }
+                Layer::LayerNorm(l) => {
+                    put("weight", data(l.weight.val()));
+                    put("bias", data(l.bias.val()));
+                }
+                Layer::Embedding(l) => {
+                    put("cls_token", data(l.cls_token.val()));
+                    l.dist_token.iter().for_each(|t| drop(put("dist_token", data(t.val()))));
+                    put("pos_embed", data(l.pos_embed.val()));
                 }
                 Layer::BatchNorm(l) => {
                     put("weight", data(l.weight.val()));
@@ -104,13 +113,13 @@ impl Network {
 
     fn shape_mismatch(&self, entries: &[(String, Vec<usize>)], prefix: &str, state: &StateDict) -> ModelError {
         let bad = mismatches(entries, prefix, state);
-        let free = free_axes(entries);
+        let free = free_axes(self.graph());
         let wrong = |(name, wanted): &(String, Vec<usize>)| {
             state.get(&format!("{prefix}{name}")).is_some_and(|t| t.shape().to_vec() != *wanted)
         };
         let names: Vec<&str> = entries.iter().filter(|e| wrong(e)).map(|e| e.0.as_str()).collect();
         let remedy = if names.iter().all(|name| free.iter().any(|(n, _)| n == name)) {
-            let stem = if names.contains(&free[0].0) { "input channels" } else { "classes" };
+            let stem = if names.contains(&free[0].0.as_str()) { "input channels" } else { "classes" };
             format!(
                 "; the file has another number of {stem}: build the network with it, or load what fits and train the rest"
             )
@@ -122,12 +131,11 @@ impl Network {
 
     /// Puts the tensors in, all names and shapes having been looked at.
     fn assign(&mut self, found: Alignment, state: &StateDict, skip: Vec<String>) -> Result<LoadReport, ModelError> {
-        let names: Vec<String> = self.graph().layers.iter().map(|l| l.name.clone()).collect();
         let mut layers = self.layers_mut().to_vec();
         let mut loaded = 0;
-        for (layer, name) in layers.iter_mut().zip(&names) {
+        for (layer, spec) in layers.iter_mut().zip(&self.graph().layers) {
             let mut take = |suffix: &str| -> Result<Option<TensorData>, ModelError> {
-                let name = format!("{name}.{suffix}");
+                let name = spec.key(suffix);
                 let skipped = skip.iter().any(|s| s.strip_prefix(&name).is_some_and(|rest| rest.starts_with(':')));
                 let tensor = state.get(&format!("{}{name}", found.prefix)).filter(|_| !skipped);
                 loaded += usize::from(tensor.is_some());
@@ -155,6 +163,17 @@ fn assign_layer(layer: &mut Layer, take: Take<'_>) -> Result<(), ModelError> {
         Layer::Linear(l) => {
             set(&mut l.weight, take("weight")?);
             set(&mut l.bias, take("bias")?);
+        }
+        Layer::LayerNorm(l) => {
+            set(&mut l.weight, take("weight")?);
+            set(&mut l.bias, take("bias")?);
+        }
+        Layer::Embedding(l) => {
+            set(&mut l.cls_token, take("cls_token")?);
+            if let Some(token) = &mut l.dist_token {
+                set(token, take("dist_token")?);
+            }
+            set(&mut l.pos_embed, take("pos_embed")?);
         }
         Layer::BatchNorm(l) => assign_batch_norm(l, take)?,
     }

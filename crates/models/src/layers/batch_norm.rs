@@ -2,11 +2,10 @@
 use burn::module::Param;
 use burn::prelude::*;
 use subband_kernels::activation::Activation;
-use subband_kernels::batch_norm::{NormOptions, batch_norm_train};
-use subband_kernels::layout::{channels_first, channels_last};
+use subband_kernels::batch_norm::{NormOptions, batch_norm_train, scale_shift};
 
 use super::buffer::{Buffer, Counter};
-use super::{Mode, param, param_id, plain};
+use super::{Mode, param, param_id};
 
 /// Added to the variance.
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -45,13 +44,19 @@ impl BatchNorm2d {
         }
     }
 
-    /// Normalises `[N, C, H, W]` per channel, then a ReLU if asked for.
-    pub fn forward(&self, x: Tensor<4>, mode: Mode, relu: bool) -> Result<Tensor<4>, SingleValue> {
+    /// `act(normalised x + residual)` of `[N, H, W, C]`, normalised per channel, in one pass.
+    pub fn forward(
+        &self,
+        x: Tensor<4>,
+        residual: Option<Tensor<4>>,
+        mode: Mode,
+        activation: Activation,
+    ) -> Result<Tensor<4>, SingleValue> {
         match mode {
-            Mode::Train => self.train(x, relu),
+            Mode::Train => self.train(x, residual, activation),
             Mode::Eval => {
-                let y = self.eval(x);
-                Ok(if relu { plain::relu(y) } else { y })
+                let (scale, shift) = self.affine();
+                Ok(scale_shift(x, scale, shift, residual, activation))
             }
         }
     }
@@ -60,32 +65,25 @@ impl BatchNorm2d {
     /// variance takes the unbiased one, `n / (n - 1) var_B`:
     ///
     /// `running <- (1 - momentum) running + momentum batch`
-    fn train(&self, x: Tensor<4>, relu: bool) -> Result<Tensor<4>, SingleValue> {
-        let [n, _, h, w] = x.dims();
+    fn train(
+        &self,
+        x: Tensor<4>,
+        residual: Option<Tensor<4>>,
+        activation: Activation,
+    ) -> Result<Tensor<4>, SingleValue> {
+        let [n, h, w, _] = x.dims();
         let count = n * h * w;
         if count < 2 {
             return Err(SingleValue);
         }
-        let result = batch_norm_train(
-            channels_last(x),
-            self.weight.val(),
-            self.bias.val(),
-            None,
-            NormOptions { epsilon: EPSILON as f32, activation: if relu { Activation::Relu } else { Activation::None } },
-        );
+        let options = NormOptions { epsilon: EPSILON as f32, activation };
+        let result = batch_norm_train(x, self.weight.val(), self.bias.val(), residual, options);
         let unbiased = MOMENTUM * count as f64 / (count - 1) as f64;
         let (mean, var) = (result.mean, result.variance);
         self.running_mean.set(self.running_mean.get() * (1.0 - MOMENTUM) + mean * MOMENTUM);
         self.running_var.set(self.running_var.get() * (1.0 - MOMENTUM) + var * unbiased);
         self.batches.increment();
-        Ok(channels_first(result.y))
-    }
-
-    /// `y = a x + c` with [`Self::affine`]: two passes over the map instead of four.
-    fn eval(&self, x: Tensor<4>) -> Tensor<4> {
-        let (scale, shift) = self.affine();
-        let channels = scale.dims()[0];
-        x * scale.reshape([1, channels, 1, 1]) + shift.reshape([1, channels, 1, 1])
+        Ok(result.y)
     }
 
     /// Scale `a = w / sqrt(running_var + eps)` and shift `c = b - a running_mean` of the evaluation mode.

@@ -3,9 +3,7 @@ use burn::module::Param;
 use burn::prelude::*;
 use subband_kernels::activation::Activation;
 use subband_kernels::conv::{ConvOptions, conv2d, conv2d_inference};
-use subband_kernels::layout::{channels_first, channels_last};
 
-use super::plain;
 use crate::graph::Conv;
 
 /// Weights of a convolution; its settings live in the graph.
@@ -18,27 +16,17 @@ pub(crate) struct Conv2d {
 }
 
 impl Conv2d {
-    /// Cross-correlation `[N, in, H, W]` to `[N, out, H', W']`, then a ReLU if asked for.
-    pub fn forward(&self, conv: &Conv, x: Tensor<4>, relu: bool) -> Tensor<4> {
+    /// Cross-correlation `[N, H, W, in]` to `[N, H', W', out]`, then the activation.
+    pub fn forward(&self, conv: &Conv, x: Tensor<4>, activation: Activation) -> Tensor<4> {
         let options = ConvOptions {
             stride: [conv.stride; 2],
             padding: [conv.padding; 2],
             dilation: [conv.dilation; 2],
             groups: conv.groups,
         };
-        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|b| b.val()));
-        match bias {
-            Some(bias) if !weight.is_autodiff() => channels_first(conv2d_inference(
-                channels_last(x),
-                weight,
-                bias,
-                options,
-                if relu { Activation::Relu } else { Activation::None },
-            )),
-            bias => {
-                let y = channels_first(conv2d(channels_last(x), weight, bias, options));
-                if relu { plain::relu(y) } else { y }
-            }
+        match (self.weight.val(), self.bias.as_ref().map(|b| b.val())) {
+            (weight, Some(bias)) if !weight.is_autodiff() => conv2d_inference(x, weight, bias, options, activation),
+            (weight, bias) => activation.apply(conv2d(x, weight, bias, options)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Fully connected layer.
 use burn::module::Param;
 use burn::prelude::*;
-use burn::tensor::module::linear;
+use subband_kernels::linear::linear;
 
 /// Weights of a fully connected layer.
 #[derive(Module, Debug)]
@@ -13,8 +13,8 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// `x W^T + b` for `[N, in]`.
+    /// `x W^T + b` for `[M, in]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+        linear(x, self.weight.val(), Some(self.bias.val()))
     }
 }

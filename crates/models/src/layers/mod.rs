@@ -2,11 +2,15 @@
 mod batch_norm;
 mod buffer;
 mod conv;
+mod embedding;
+mod layer_norm;
 mod linear;
 pub(crate) mod plain;
 
 pub(crate) use batch_norm::BatchNorm2d;
 pub(crate) use conv::Conv2d;
+pub(crate) use embedding::Embedding;
+pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
 
 use burn::module::{Param, ParamId};
@@ -31,6 +35,10 @@ pub(crate) enum Layer {
     BatchNorm(BatchNorm2d),
     /// A fully connected layer.
     Linear(Linear),
+    /// A layer normalisation.
+    LayerNorm(LayerNorm),
+    /// The extra tokens and the positions of a transformer.
+    Embedding(Embedding),
 }
 
 /// The id of a parameter, the same in every run: optimiser states and checkpoints refer to it.
@@ -47,8 +55,20 @@ pub(crate) fn param<const D: usize>(name: &str, value: Tensor<D>) -> Param<Tenso
 }
 
 impl Layer {
-    /// Sets whether the weight and the bias get gradients.
-    pub fn require_grad(&mut self, weight: bool, bias: bool) {
+    /// The device of the parameters.
+    pub fn device(&self) -> Device {
+        match self {
+            Layer::Conv(l) => l.weight.val().device(),
+            Layer::BatchNorm(l) => l.weight.val().device(),
+            Layer::Linear(l) => l.weight.val().device(),
+            Layer::LayerNorm(l) => l.weight.val().device(),
+            Layer::Embedding(l) => l.cls_token.val().device(),
+        }
+    }
+
+    /// Sets for each parameter, by the last part of its name, whether it gets gradients.
+    pub fn require_grad(&mut self, trained: impl Fn(&str) -> bool) {
+        let (weight, bias) = (trained("weight"), trained("bias"));
         match self {
             Layer::Conv(l) => {
                 replace(&mut l.weight, weight);
@@ -61,6 +81,15 @@ impl Layer {
             Layer::Linear(l) => {
                 replace(&mut l.weight, weight);
                 replace(&mut l.bias, bias);
+            }
+            Layer::LayerNorm(l) => {
+                replace(&mut l.weight, weight);
+                replace(&mut l.bias, bias);
+            }
+            Layer::Embedding(l) => {
+                replace(&mut l.cls_token, trained("cls_token"));
+                l.dist_token.iter_mut().for_each(|t| replace(t, trained("dist_token")));
+                replace(&mut l.pos_embed, trained("pos_embed"));
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Layers alone: gradients against finite differences in f64, and values worked out by hand.
 use burn::prelude::*;
 use burn::tensor::{DType, TensorData};
+use subband_kernels::activation::Activation;
 
 use super::{relative, values};
-use crate::graph::Window;
 use crate::layers::{BatchNorm2d, Mode, plain};
 
 fn tensor(shape: [usize; 4], w: f64, device: &Device) -> Tensor<4> {
@@ -49,9 +49,18 @@ fn norm(channels: usize, device: &Device) -> BatchNorm2d {
 #[test]
 fn batch_norm_gradients() {
     let device = Device::flex().autodiff();
-    for shape in [[2, 3, 4, 5], [1, 1, 3, 2], [3, 2, 1, 1]] {
-        for (mode, relu) in [(Mode::Train, false), (Mode::Train, true), (Mode::Eval, false), (Mode::Eval, true)] {
-            check(shape, |x| weigh(norm(shape[1], &device).forward(x, mode, relu).ok().unwrap()));
+    for shape in [[2, 4, 5, 3], [1, 3, 2, 1], [3, 1, 1, 2]] {
+        for mode in [Mode::Train, Mode::Eval] {
+            for activation in [Activation::None, Activation::Relu, Activation::Relu6] {
+                let run = |x: Tensor<4>, residual| {
+                    weigh(norm(shape[3], &device).forward(x, residual, mode, activation).ok().unwrap())
+                };
+                check(shape, |x| run(x, None));
+                let other = tensor(shape, 0.4, &device) * 3.0;
+                check(shape, |x| run(x, Some(other.clone())));
+                check(shape, |x| run(other.clone(), Some(x)));
+                check(shape, |x| run(x.clone(), Some(x)));
+            }
         }
     }
 }
@@ -60,9 +69,9 @@ fn batch_norm_gradients() {
 fn batch_norm_statistics_by_hand() {
     let device = Device::flex();
     let bn = BatchNorm2d::new("bn", 1, &device);
-    let x = Tensor::<4>::from_data(TensorData::new(vec![1.0f32, 2.0, 3.0, 6.0], [2, 1, 1, 2]), &device);
+    let x = Tensor::<4>::from_data(TensorData::new(vec![1.0f32, 2.0, 3.0, 6.0], [2, 1, 2, 1]), &device);
     // Mean 3, biased variance 3.5, unbiased 14/3.
-    let y = values(bn.forward(x, Mode::Train, false).ok().unwrap());
+    let y = values(bn.forward(x, None, Mode::Train, Activation::None).ok().unwrap());
     let std = (3.5_f64 + 1e-5).sqrt();
     assert!(relative(&y, &[-2.0 / std, -1.0 / std, 0.0, 3.0 / std]) < 1e-6);
     assert!(relative(&values(bn.running_mean.get()), &[0.3]) < 1e-6);
@@ -72,29 +81,24 @@ fn batch_norm_statistics_by_hand() {
 
 #[test]
 fn operations_without_parameters_have_right_gradients() {
-    for shape in [[2, 4, 5, 3], [1, 2, 1, 1], [1, 6, 7, 7]] {
+    for shape in [[2, 5, 3, 4], [1, 1, 1, 2], [1, 7, 7, 6]] {
         check(shape, |x| weigh(plain::shuffle(x, 2)));
         check(shape, |x| weigh(plain::subsample_pad(x, 2, 1, 2)));
         check(shape, |x| weigh(plain::subsample_pad(x, 1, 0, 3)));
-        check(shape, |x| weigh(plain::relu6(x * 9.0)));
-        let window = Window { kernel: 3, stride: 2, padding: 1 };
-        check(shape, |x| weigh(plain::max_pool(x.clone(), window)));
-        check(shape, |x| weigh(plain::avg_pool(x, window)));
-        check(shape, |x| {
-            let [n, c, _, _] = x.dims();
-            weigh(plain::global_avg_pool(x).reshape([n, c, 1, 1]))
-        });
     }
 }
 
 #[test]
 fn shuffle_and_subsampling_by_hand() {
     let device = Device::flex();
-    let x = Tensor::<4>::from_data(TensorData::new((0..6).map(f64::from).collect::<Vec<_>>(), [1, 6, 1, 1]), &device);
-    assert_eq!(values(plain::shuffle(x, 2)), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
-    let x = Tensor::<4>::from_data(TensorData::new((1..10).map(f64::from).collect::<Vec<_>>(), [1, 1, 3, 3]), &device);
-    let y = plain::subsample_pad(x, 2, 1, 2);
-    assert_eq!(y.dims(), [1, 4, 2, 2]);
-    let zeros = [0.0; 4];
-    assert_eq!(values(y), [&zeros[..], &[1.0, 3.0, 7.0, 9.0], &zeros, &zeros].concat());
+    let x = |shape: [usize; 4]| {
+        let values = (1..=shape.iter().product()).map(|v: usize| v as f64).collect::<Vec<_>>();
+        Tensor::<4>::from_data(TensorData::new(values, shape), &device)
+    };
+    let shuffled = [1.0, 4.0, 2.0, 5.0, 3.0, 6.0, 7.0, 10.0, 8.0, 11.0, 9.0, 12.0];
+    assert_eq!(values(plain::shuffle(x([1, 1, 2, 6]), 2)), shuffled);
+    let y = plain::subsample_pad(x([1, 3, 3, 1]), 2, 1, 2);
+    assert_eq!(y.dims(), [1, 2, 2, 4]);
+    let pixels = [1.0, 3.0, 7.0, 9.0].map(|v| [0.0, v, 0.0, 0.0]);
+    assert_eq!(values(y), pixels.concat());
 }

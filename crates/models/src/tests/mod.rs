@@ -1,9 +1,11 @@
 //! Tests of the whole crate.
 mod families;
 mod fixtures;
+mod fusion;
 mod golden;
 mod layers;
 mod networks;
+mod transformers;
 mod weights;
 
 use std::path::PathBuf;
@@ -11,7 +13,7 @@ use std::path::PathBuf;
 use burn::prelude::*;
 use burn::tensor::TensorData;
 
-use crate::{Network, NetworkConfig};
+use crate::{Feature, Network, NetworkConfig, network_names};
 
 /// A file or folder of the shared data (`SUBBAND_DATA`, or `shared` beside the workspace); says so when it is missing.
 fn shared(path: &str) -> Option<PathBuf> {
@@ -29,6 +31,27 @@ fn shared(path: &str) -> Option<PathBuf> {
 fn wave(shape: [usize; 4], w: f64, s: f64, device: &Device) -> Tensor<4> {
     let values: Vec<f32> = (0..shape.iter().product()).map(|k: usize| (w * k as f64 + s).sin() as f32).collect();
     Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// An image that a network takes: `height` x `width`, or the only size it knows.
+fn image(net: &Network, batch: usize, height: usize, width: usize, device: &Device) -> Tensor<4> {
+    let (height, width) = net.input_side().map_or((height, width), |side| (side, side));
+    wave([batch, net.in_channels(), height, width], 0.3, 0.0, device)
+}
+
+/// Names of the networks that run in no time; of the transformers the smallest of each kind.
+fn small() -> impl Iterator<Item = &'static str> {
+    let large = ["110", "101", "32x4", "deit_small", "deit_base", "vit_"];
+    network_names().into_iter().filter(move |name| !large.iter().any(|part| name.contains(part)))
+}
+
+/// All values of a feature, the tokens off the grid included.
+fn feature_values(feature: Feature) -> Vec<f64> {
+    match feature {
+        Feature::Map(x) => values(x),
+        Feature::Vector(x) => values(x),
+        Feature::Tokens { values: x, .. } => values(x),
+    }
 }
 
 fn network(name: &str, in_channels: usize, classes: usize, device: &Device) -> Network {

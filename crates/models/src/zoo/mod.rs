@@ -5,6 +5,7 @@ mod mobilenet_v2;
 mod resnet;
 mod shufflenet;
 mod vgg;
+pub(crate) mod vit;
 mod wrn;
 
 use crate::graph::Graph;
@@ -54,6 +55,15 @@ const REGISTRY: &[(&str, Builder)] = &[
     ("resnet50", |b| resnet::build(b, resnet::IMAGENET50)),
     ("resnet101", |b| resnet::build(b, resnet::IMAGENET101)),
     ("mobilenet_v2", mobilenet_v2::build),
+    ("deit_tiny_patch16_224", |b| vit::build(b, vit::TINY)),
+    ("deit_small_patch16_224", |b| vit::build(b, vit::SMALL)),
+    ("deit_base_patch16_224", |b| vit::build(b, vit::BASE)),
+    ("deit_tiny_distilled_patch16_224", |b| vit::build(b, vit::TINY.distilled())),
+    ("deit_small_distilled_patch16_224", |b| vit::build(b, vit::SMALL.distilled())),
+    ("deit_base_distilled_patch16_224", |b| vit::build(b, vit::BASE.distilled())),
+    ("vit_tiny_patch16_224", |b| vit::build(b, vit::TINY)),
+    ("vit_small_patch16_224", |b| vit::build(b, vit::SMALL)),
+    ("vit_base_patch16_224", |b| vit::build(b, vit::BASE)),
 ];
 
 /// All names.
