@@ -23,6 +23,7 @@
 #![deny(missing_docs)]
 mod align;
 mod builder;
+mod convolutions;
 mod error;
 mod execute;
 mod fold;
@@ -39,6 +40,7 @@ mod zoo;
 #[cfg(test)]
 mod tests;
 
+pub use convolutions::ConvShape;
 pub use error::{ModelError, nearest};
 pub use layers::Mode;
 pub use network::{Network, NetworkConfig, ParamInfo, network_names};
