@@ -85,12 +85,12 @@ pub fn measure(
     Ok(Kernels { peak_gflops, convolutions: rows.collect(), products })
 }
 
-/// Medians of one side's products.
+/// One side's products. The peak is a limit, so the least disturbed round counts.
 fn products(readings: &[KernelReading]) -> Vec<Product> {
     let Some(first) = readings.first() else { return Vec::new() };
     let product = |(index, (name, side, _)): (usize, &(String, usize, f64))| {
         let all = readings.iter().filter_map(|reading| reading.products.get(index));
-        let ms = median(all.map(|(_, _, ms)| *ms).collect());
+        let ms = all.map(|(_, _, ms)| *ms).fold(f64::INFINITY, f64::min);
         Product { name: name.clone(), side: *side, ms, gflops: gflops(2.0 * (*side as f64).powi(3), ms) }
     };
     first.products.iter().enumerate().map(product).collect()
@@ -127,7 +127,7 @@ fn table(rows: &[Row], peak: f64) -> Table {
         let both = (row.subband.both, row.pytorch.map(|times| times.both), row.shape.both_flops());
         for (ours, theirs, operations) in [forward, both] {
             let rate = gflops(operations, ours);
-            cells.extend([format!("{ours:.2}"), format!("{rate:.0}"), format!("{:.0} %", 100.0 * rate / peak)]);
+            cells.extend([format!("{ours:.2}"), format!("{rate:.1}"), format!("{:.0} %", 100.0 * rate / peak)]);
             if let Some(theirs) = theirs {
                 cells.extend([format!("{theirs:.2}"), format!("{:.2}", ours / theirs)]);
             }
