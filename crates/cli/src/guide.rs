@@ -80,6 +80,18 @@ Examples:
   subband data inspect digits                      the handwritten digits inside this program
   subband data download cifar10                    with checksum, into the cache folder";
 
+/// Under `subband bench --help`.
+pub const BENCH: &str = "\
+Examples:
+  subband bench --python torch/bin/python           all training steps, in turns with PyTorch
+  subband bench --only resnet18 --only fam-kd --rounds 5
+  subband bench --kernels --no-torch                each convolution in GFLOP/s and in per cent of the peak
+  subband bench --markdown docs/performance.md      renews the tables of that page
+
+Names for --only: cifar-resnet20, cifar-wrn-16-2, cifar-mobilenetv2, resnet18, deit_tiny_patch16_224 (if there is
+that network), fam-kd (a whole distillation step, cifar-resnet56 to cifar-resnet20).
+A number is the median over the rounds of the median of each process. Nothing else should run on the machine.";
+
 /// Under `subband report --help`.
 pub const REPORT: &str = "\
 Examples:

@@ -40,6 +40,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Eval(args) => commands::eval::eval(&args),
         Command::Taps(args) => commands::taps::taps(&args),
         Command::Data(args) => commands::data::data(&args),
+        Command::Bench(args) => commands::bench::bench(&args),
         Command::Methods(args) => commands::lists::methods(&args),
         Command::Networks(args) => commands::lists::networks(&args),
         Command::Report(args) => commands::report::report(&args),

@@ -24,6 +24,7 @@
 #![deny(missing_docs)]
 mod align;
 mod builder;
+mod convolutions;
 mod error;
 mod execute;
 mod fold;
@@ -42,6 +43,7 @@ mod zoo;
 #[cfg(test)]
 mod tests;
 
+pub use convolutions::ConvShape;
 pub use error::{ModelError, nearest};
 pub use layers::Mode;
 pub use network::{Network, NetworkConfig, ParamInfo, network_names};

@@ -121,25 +121,9 @@ impl Setup {
     pub fn learner(&self, arm: &ArmRecipe, device: &Device) -> Result<Learner, TrainError> {
         let autodiff = device.clone().autodiff();
         let student = self.student(&autodiff)?;
-        let book = self.book()?;
-        let mut methods: Vec<AnyMethod> = Vec::new();
-        let mut wanted = Wanted::default();
-        for term in &arm.terms {
-            let place = format!("arm \"{}\", term \"{}\"", arm.name, term.name);
-            let fail = |source| TrainError::distill(&place, source);
-            let Some(book) = &book else {
-                return Err(TrainError::Wiring(format!(
-                    "arm \"{}\" has terms, but the recipe has no [teacher]",
-                    arm.name
-                )));
-            };
-            let taps = term.method.taps(book).map_err(fail)?;
-            merge(&mut wanted.student, taps.student);
-            merge(&mut wanted.teacher, taps.teacher);
-            // The arm is not part of the path: the same term starts from the same adapters in every arm.
-            let seed = self.seed.with("init").with("adapters").with(&term.name);
-            methods.push(term.method.init(book, &format!("method/{}", term.name), seed, &autodiff).map_err(fail)?);
-        }
+        // The arm is not part of the path: the same term starts from the same adapters in every arm.
+        let seed = self.seed.with("init").with("adapters");
+        let (methods, wanted) = methods(arm, self.book()?.as_ref(), seed, &autodiff)?;
         Ok(Learner::new(student, methods, arm.clone(), wanted))
     }
 
@@ -149,6 +133,33 @@ impl Setup {
         let lonely = self.splits.train.len() % train.batch_size == 1 && train.batch_size > 1;
         Ok(self.splits.train_loader(train.batch_size, lonely)?)
     }
+}
+
+/// The methods of an arm's terms with fresh adapters on `autodiff`, and all taps they read.
+///
+/// # Errors
+/// Terms without a teacher (`book` is `None`), taps that do not exist or do not fit.
+pub(crate) fn methods(
+    arm: &ArmRecipe,
+    book: Option<&ShapeBook>,
+    seed: Stream,
+    autodiff: &Device,
+) -> Result<(Vec<AnyMethod>, Wanted), TrainError> {
+    let mut methods: Vec<AnyMethod> = Vec::new();
+    let mut wanted = Wanted::default();
+    for term in &arm.terms {
+        let place = format!("arm \"{}\", term \"{}\"", arm.name, term.name);
+        let fail = |source| TrainError::distill(&place, source);
+        let Some(book) = book else {
+            return Err(TrainError::Wiring(format!("arm \"{}\" has terms, but the recipe has no [teacher]", arm.name)));
+        };
+        let taps = term.method.taps(book).map_err(fail)?;
+        merge(&mut wanted.student, taps.student);
+        merge(&mut wanted.teacher, taps.teacher);
+        let path = format!("method/{}", term.name);
+        methods.push(term.method.init(book, &path, seed.with(&term.name), autodiff).map_err(fail)?);
+    }
+    Ok((methods, wanted))
 }
 
 /// Adds the names that are not there yet; `logits` is always read and never a tap to ask for.

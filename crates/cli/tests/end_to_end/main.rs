@@ -1,5 +1,6 @@
 //! Drives the real program as a user does: whole runs, kill and resume, evaluation, bad input.
 mod bad_input;
+mod bench;
 mod commands;
 mod evaluation;
 mod full_disk;

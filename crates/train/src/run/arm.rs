@@ -10,7 +10,7 @@ use crate::TrainError;
 use crate::checkpoint::{Best, Checkpoint, Meta};
 use crate::evaluate::{EvalResult, evaluate_with};
 use crate::evidence::{ArmResult, EpochRecord, EpochResult, MetricLine, MetricsFile, StepRecord};
-use crate::gradients::{self, Mean};
+use crate::gradients::Mean;
 use crate::learner::{Inputs, Learner};
 use crate::optimizer::Optimizer;
 use crate::recipe::TrainRecipe;
@@ -20,7 +20,7 @@ use crate::setup::{Role, Setup};
 use super::folder::{ArmFolder, write_json};
 use super::nonfinite::{self, Replay};
 use super::progress::{Event, Progress};
-use super::step::{Micro, NotFinite, Outcome, try_backward};
+use super::step::{Micro, NotFinite, Outcome, finite_norm, try_backward, update};
 use super::{go_on, proof, state};
 
 /// What an arm needs.
@@ -187,18 +187,14 @@ impl Loop<'_> {
             add_terms(&mut sums, pass.terms, count);
             images += count;
         }
-        let mut grads = mean.take(&self.learner.trainable);
-        let norm = gradients::norm(&self.learner.trainable, &grads);
-        if !norm.value.is_finite() {
-            let name = format!("gradient norm (first at {})", norm.not_finite.unwrap_or_default());
-            return Err(self.stop(NotFinite { name, value: norm.value }, epoch, lr, indices, &before));
-        }
+        let grads = mean.take(&self.learner.trainable);
+        let norm = match finite_norm(&self.learner.trainable, &grads) {
+            Ok(norm) => norm,
+            Err(bad) => return Err(self.stop(bad, epoch, lr, indices, &before)),
+        };
         drop(before);
-        if let Some(limit) = self.run.train.clip_norm {
-            gradients::clip(&self.learner.trainable, &mut grads, norm.value, limit);
-        }
-        self.learner.trainable = self.optimizer.step(lr, self.learner.trainable.clone(), &mut grads);
-        Ok((self.record(epoch, lr, sums, images, norm.value), images))
+        update(&mut self.learner, &mut self.optimizer, grads, (norm, self.run.train.clip_norm), lr);
+        Ok((self.record(epoch, lr, sums, images, norm), images))
     }
 
     /// Adds a step to the epoch's sums and makes its record.

@@ -1,10 +1,12 @@
-//! One forward and backward pass.
+//! The pieces of one training step: forward pass, backward pass, check of the gradient, update.
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use subband_models::{Mode, Network};
 
 use crate::TrainError;
-use crate::learner::{Inputs, Learner, Part};
+use crate::gradients;
+use crate::learner::{Inputs, Learner, Part, Trainable};
+use crate::optimizer::Optimizer;
 
 /// A batch with its place in the run.
 pub(crate) struct Micro {
@@ -15,7 +17,15 @@ pub(crate) struct Micro {
     pub step: usize,
 }
 
-/// What a pass gives.
+/// What a forward pass gives.
+pub(crate) struct Forward {
+    /// The weighted sum with its graph, `[1]`.
+    loss: Tensor<1>,
+    /// Unweighted value and weight of each part.
+    terms: Vec<(String, f64, f64)>,
+}
+
+/// What a forward and a backward pass give.
 pub(crate) struct Pass {
     /// Gradients of the weighted sum.
     pub grads: GradientsParams,
@@ -31,9 +41,16 @@ pub(crate) struct NotFinite {
 }
 
 /// The outcome of a pass that may have met a NaN.
-pub(crate) enum Outcome {
-    Done(Pass),
+pub(crate) enum Outcome<T> {
+    Done(T),
     NotFinite(NotFinite),
+}
+
+impl Forward {
+    /// Backward pass.
+    pub fn backward(self, trainable: &Trainable) -> Pass {
+        Pass { grads: GradientsParams::from_grads(self.loss.backward(), trainable), terms: self.terms }
+    }
 }
 
 /// The value of a `[1]` tensor.
@@ -42,8 +59,12 @@ pub(crate) fn scalar(value: Tensor<1>) -> f64 {
     data.as_slice::<f64>().ok().and_then(|values| values.first().copied()).unwrap_or(f64::NAN)
 }
 
-/// Forward pass in training mode, check of every part, backward pass of the weighted sum.
-pub(crate) fn try_backward(learner: &Learner, micro: &Micro, teacher: Option<&Network>) -> Result<Outcome, TrainError> {
+/// Forward pass in training mode and check of every part.
+pub(crate) fn try_forward(
+    learner: &Learner,
+    micro: &Micro,
+    teacher: Option<&Network>,
+) -> Result<Outcome<Forward>, TrainError> {
     let parts = learner.parts(&micro.inputs, teacher, Mode::Train, micro.epoch, micro.step)?;
     let mut terms = Vec::new();
     for part in &parts {
@@ -53,22 +74,62 @@ pub(crate) fn try_backward(learner: &Learner, micro: &Micro, teacher: Option<&Ne
         }
         terms.push((part.name.clone(), value, part.weight));
     }
-    let Some(loss) = total(parts) else {
-        return Err(TrainError::Wiring(format!("arm \"{}\" has no loss term", learner.arm.name)));
-    };
-    let grads = GradientsParams::from_grads(loss.backward(), &learner.trainable);
-    Ok(Outcome::Done(Pass { grads, terms }))
+    match total(parts) {
+        Some(loss) => Ok(Outcome::Done(Forward { loss, terms })),
+        None => Err(TrainError::Wiring(format!("arm \"{}\" has no loss term", learner.arm.name))),
+    }
+}
+
+/// [`try_forward`] and the backward pass of the weighted sum.
+pub(crate) fn try_backward(
+    learner: &Learner,
+    micro: &Micro,
+    teacher: Option<&Network>,
+) -> Result<Outcome<Pass>, TrainError> {
+    Ok(match try_forward(learner, micro, teacher)? {
+        Outcome::Done(forward) => Outcome::Done(forward.backward(&learner.trainable)),
+        Outcome::NotFinite(bad) => Outcome::NotFinite(bad),
+    })
 }
 
 /// [`try_backward`] for callers to whom a NaN does not matter (time measurement).
 pub(crate) fn backward(learner: &Learner, micro: &Micro, teacher: Option<&Network>) -> Result<Pass, TrainError> {
     match try_backward(learner, micro, teacher)? {
         Outcome::Done(pass) => Ok(pass),
-        Outcome::NotFinite(NotFinite { name, value }) => Err(TrainError::Wiring(format!(
-            "term \"{name}\" of arm \"{}\" is {value} for the initial weights",
-            learner.arm.name
-        ))),
+        Outcome::NotFinite(bad) => Err(bad.at_start(&learner.arm.name)),
     }
+}
+
+impl NotFinite {
+    /// The error where nothing was trained yet.
+    pub fn at_start(self, arm: &str) -> TrainError {
+        let Self { name, value } = self;
+        TrainError::Wiring(format!("term \"{name}\" of arm \"{arm}\" is {value} for the initial weights"))
+    }
+}
+
+/// The global norm of the gradients, or the first parameter whose gradient is not finite.
+pub(crate) fn finite_norm(trainable: &Trainable, grads: &GradientsParams) -> Result<f64, NotFinite> {
+    let norm = gradients::norm(trainable, grads);
+    if norm.value.is_finite() {
+        return Ok(norm.value);
+    }
+    let name = format!("gradient norm (first at {})", norm.not_finite.unwrap_or_default());
+    Err(NotFinite { name, value: norm.value })
+}
+
+/// Clips the gradients, whose global norm is `norm`, to `limit` and updates the parameters with learning rate `lr`.
+pub(crate) fn update(
+    learner: &mut Learner,
+    optimizer: &mut Optimizer,
+    mut grads: GradientsParams,
+    (norm, limit): (f64, Option<f64>),
+    lr: f64,
+) {
+    if let Some(limit) = limit {
+        gradients::clip(&learner.trainable, &mut grads, norm, limit);
+    }
+    learner.trainable = optimizer.step(lr, learner.trainable.clone(), &mut grads);
 }
 
 /// The weighted sum of the parts.
