@@ -105,6 +105,6 @@ impl<const D: usize> RecordState for Moments<D> {
 
 fn tensor<const D: usize>(prefix: &str, leaf: &str, src: &mut StateSource, device: &Device) -> Option<Tensor<D>> {
     let data = src.take_tensor(prefix, leaf)?;
-    let dtype = data.dtype;
+    let dtype = data.dtype();
     Some(Tensor::from_data(data, (device, dtype)))
 }
