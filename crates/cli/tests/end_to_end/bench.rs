@@ -74,6 +74,8 @@ fn both_sides_are_reported_with_medians() {
     let parts: f64 = ["forward_ms", "backward_ms", "optimizer_ms"].map(|key| number(ours, key)).iter().sum();
     assert!(number(ours, "forward_ms") > 0.0 && (number(ours, "step_ms") - parts).abs() < 1e-9, "{text}");
     if cfg!(target_os = "linux") {
+        let others = number(&report["environment"], "other_work_percent");
+        assert!((0.0..=100.0).contains(&others), "{others}");
         // 64 images with their maps cannot take less than 20 MiB.
         assert!(number(ours, "peak_mib") > number(ours, "step_mib") && number(ours, "step_mib") > 20.0, "{text}");
     }

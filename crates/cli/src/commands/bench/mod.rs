@@ -3,6 +3,7 @@
 //! Each measurement runs in a process of its own, so that peak memory is that of one network: this program starts
 //! itself with a request, or Python with a script that is part of the program. The sides take turns.
 mod cases;
+mod disturbance;
 mod kernels;
 mod page;
 mod request;
@@ -17,10 +18,22 @@ use subband_train::Table;
 use super::{print, print_json};
 use crate::args::BenchArgs;
 use crate::failure::Failure;
+use disturbance::Moment;
 use page::{Environment, Section, cores};
 use request::{Repetition, WARM_UP};
 use runner::Runner;
 use torch::{HOW, Torch};
+
+/// Share of the cores' time that others may take before a warning is given.
+const TOLERABLE: f64 = 0.05;
+
+/// What came out.
+struct Measured {
+    tables: Vec<Table>,
+    /// Its name in JSON.
+    key: &'static str,
+    value: serde_json::Value,
+}
 
 /// Measures, prints, and puts the tables into a page.
 pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
@@ -39,21 +52,29 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
     }
     let runner = runner(args)?;
     let repetition = Repetition { threads: runner.threads, warm_up: WARM_UP, steps: args.steps };
-    let environment = Environment::new(&runner, args.rounds, args.steps);
+    let mut environment = Environment::new(&runner, args.rounds, args.steps);
     eprintln!("{environment}");
+    let before = Moment::now();
     let mut progress = |line: String| eprintln!("{line}");
-    let (tables, values) = if args.kernels {
+    let measured = if args.kernels {
         let kernels = kernels::measure(&runner, &cases, args.rounds, repetition, &mut progress)?;
-        (kernels::tables(&kernels), json!({ "environment": environment, "kernels": kernels }))
+        Measured { tables: kernels::tables(&kernels), key: "kernels", value: json!(kernels) }
     } else {
         let rows = steps::measure(&runner, &cases, args.rounds, repetition, &mut progress)?;
-        (vec![steps::table(&rows)], json!({ "environment": environment, "steps": rows }))
+        Measured { tables: vec![steps::table(&rows)], key: "steps", value: json!(rows) }
     };
+    let others = before.zip(Moment::now()).and_then(|(before, now)| now.others_since(before));
+    environment.other_work_percent = others.map(|share| 100.0 * share);
+    if let Some(share) = others.filter(|share| *share > TOLERABLE) {
+        let percent = 100.0 * share;
+        eprintln!("warning: other programs used {percent:.0} % of the cores' time, the numbers are not to be trusted");
+    }
+    let Measured { tables, key, value } = measured;
     if let Some(path) = &args.markdown {
         page::write(path, section, &page::markdown(&environment, &tables))?;
     }
     if args.json {
-        return print_json(&values);
+        return print_json(&json!({ "environment": environment, key: value }));
     }
     let text: Vec<String> = tables.iter().map(Table::to_string).collect();
     print(&text.join("\n"))

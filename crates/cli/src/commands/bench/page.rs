@@ -15,6 +15,8 @@ pub struct Environment {
     threads: usize,
     /// Processes that ran or waited on average over the last minute before the start, if the system says so.
     load_at_start: Option<String>,
+    /// Share of the cores' time that other programs used during the measurement, in per cent, if the system says so.
+    pub other_work_percent: Option<f64>,
     subband: String,
     pytorch: Option<String>,
     rounds: usize,
@@ -31,6 +33,7 @@ impl Environment {
             cores: cores(),
             threads: runner.threads,
             load_at_start: load.and_then(|text| text.split_whitespace().next().map(str::to_string)),
+            other_work_percent: None,
             subband: info.version,
             pytorch: runner.torch.as_ref().map(|torch| torch.version.clone()),
             rounds,
@@ -46,8 +49,11 @@ impl std::fmt::Display for Environment {
             write!(f, ", PyTorch {version}")?;
         }
         write!(f, "; {} rounds of {} steps", self.rounds, self.steps)?;
-        match &self.load_at_start {
-            Some(load) => write!(f, "; load at the start {load}"),
+        if let Some(load) = &self.load_at_start {
+            write!(f, "; load at the start {load}")?;
+        }
+        match self.other_work_percent {
+            Some(share) => write!(f, "; other programs used {share:.0} % of the cores' time"),
             None => Ok(()),
         }
     }
