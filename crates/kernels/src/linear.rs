@@ -1,10 +1,218 @@
 //! The fully connected layer.
+//!
+//! ```text
+//! y = x w^T + b          dx = dy w          dw = dy^T x          db = sum of the rows of dy
+//! ```
+use burn::backend::autodiff::{
+    Autodiff,
+    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+    grads::Gradients,
+    ops::{Backward, Ops, OpsKind},
+};
+use burn::backend::{
+    Backend, Dispatch, Flex, TensorMetadata, backend_extension, flex::FlexTensor, tensor::FloatTensor,
+};
 use burn::prelude::*;
+use burn::tensor::DType;
+use rayon::prelude::*;
 
-/// `x w^T + bias`; differentiable in all three.
+use crate::flex::{contiguous, tensor, values};
+use crate::product::{Destination, Epilogue, Matrix, Panels, Product, Weights, multiply, multiply_across};
+use crate::simd::multiversion;
+
+/// The layer and its gradients as custom operations.
+#[backend_extension(Flex, Autodiff)]
+pub trait LinearOps: Backend {
+    /// y.
+    fn subband_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// dx.
+    fn subband_linear_dx(dy: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// dw.
+    fn subband_linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// db.
+    fn subband_linear_db(dy: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+fn dims(x: &FlexTensor) -> [usize; 2] {
+    x.layout().shape().dims()
+}
+
+/// Rows whose sums are taken on their own; fixed, so that the order does not depend on the threads.
+const ROWS: usize = 128;
+
+multiversion! {
+    /// Adds every row to `sums`.
+    fn add_rows(rows: &[f32], sums: &mut [f32]) = add_rows_body;
+}
+#[inline(always)]
+fn add_rows_body(rows: &[f32], sums: &mut [f32]) {
+    for row in rows.chunks_exact(sums.len()) {
+        sums.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+    }
+}
+
+impl LinearOps for Flex {
+    fn subband_linear(x: FlexTensor, w: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        let ([m, inputs], [outputs, _], product) = (dims(&x), dims(&w), Product::detect());
+        let (x, w, bias) = (contiguous(x), contiguous(w), contiguous(bias));
+        let columns = Panels::pack(product, Weights::matrix(values(&w), (outputs, inputs), (inputs, 1)));
+        let epilogue = Epilogue { bias: Some(values(&bias)), bounds: None };
+        let x = Matrix::dense(values(&x), m, inputs);
+        // SAFETY: the product writes every row.
+        let y = unsafe { Destination::filled(m * outputs, |y| multiply(product, x, &columns, epilogue, y, outputs)) };
+        tensor(y, vec![m, outputs])
+    }
+
+    fn subband_linear_dx(dy: FlexTensor, w: FlexTensor) -> FlexTensor {
+        let ([m, outputs], [_, inputs], product) = (dims(&dy), dims(&w), Product::detect());
+        let (dy, w) = (contiguous(dy), contiguous(w));
+        let columns = Panels::pack(product, Weights::matrix(values(&w), (inputs, 1), (outputs, inputs)));
+        let dy = Matrix::dense(values(&dy), m, outputs);
+        let epilogue = Epilogue::default();
+        // SAFETY: the product writes every row.
+        let dx = unsafe { Destination::filled(m * inputs, |dx| multiply(product, dy, &columns, epilogue, dx, inputs)) };
+        tensor(dx, vec![m, inputs])
+    }
+
+    fn subband_linear_dw(dy: FlexTensor, x: FlexTensor) -> FlexTensor {
+        let ([m, outputs], [_, inputs], product) = (dims(&dy), dims(&x), Product::detect());
+        let (dy, x) = (contiguous(dy), contiguous(x));
+        let (dy, x) = (Matrix::dense(values(&dy), m, outputs), Matrix::dense(values(&x), m, inputs));
+        // SAFETY: the product writes every row.
+        let dw = unsafe { Destination::filled(outputs * inputs, |dw| multiply_across(product, dy, x, dw, inputs)) };
+        tensor(dw, vec![outputs, inputs])
+    }
+
+    fn subband_linear_db(dy: FlexTensor) -> FlexTensor {
+        let [_, outputs] = dims(&dy);
+        let dy = contiguous(dy);
+        let parts: Vec<Vec<f32>> = values(&dy)
+            .par_chunks(ROWS * outputs)
+            .map(|rows| {
+                let mut sums = vec![0.0; outputs];
+                add_rows(rows, &mut sums);
+                sums
+            })
+            .collect();
+        let mut total = vec![0.0; outputs];
+        parts.iter().for_each(|part| add_rows(part, &mut total));
+        tensor(total, vec![outputs])
+    }
+}
+
+impl<B: Backend + LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
+    fn subband_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Layer;
+        impl<B: Backend + LinearOps> Backward<B, 3> for Layer {
+            /// x when w is tracked, w when x is.
+            type State = (Option<B::FloatTensorPrimitive>, Option<B::FloatTensorPrimitive>);
+            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (x, w) = ops.state;
+                let dy = grads.consume::<B>(&ops.node);
+                let [to_x, to_w, to_bias] = ops.parents;
+                if let Some(node) = to_bias {
+                    grads.register::<B>(node.id, B::subband_linear_db(dy.clone()));
+                }
+                if let (Some(node), Some(x)) = (to_w, x) {
+                    grads.register::<B>(node.id, B::subband_linear_dw(dy.clone(), x));
+                }
+                if let (Some(node), Some(w)) = (to_x, w) {
+                    grads.register::<B>(node.id, B::subband_linear_dx(dy, w));
+                }
+            }
+        }
+        let (tracks_x, tracks_w) = (x.is_tracked(), w.is_tracked());
+        let nodes = [x.node(), w.node(), bias.node()];
+        let (x, w, bias) = (x.into_primitive(), w.into_primitive(), bias.into_primitive());
+        let state = (tracks_w.then(|| x.clone()), tracks_x.then(|| w.clone()));
+        let y = B::subband_linear(x, w, bias);
+        match Layer.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(state, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn subband_linear_dx(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+        unreachable!("gradients of gradients are not supported by Burn's autodiff")
+    }
+
+    fn subband_linear_dw(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+        unreachable!("gradients of gradients are not supported by Burn's autodiff")
+    }
+
+    fn subband_linear_db(_: FloatTensor<Self>) -> FloatTensor<Self> {
+        unreachable!("gradients of gradients are not supported by Burn's autodiff")
+    }
+}
+
+/// `x w^T + bias`; differentiable in all three, on every backend.
 ///
 /// # Shapes
 /// `x`: `[M, I]`, `w`: `[O, I]`, `bias`: `[O]`, result: `[M, O]`
 pub fn linear(x: Tensor<2>, w: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    burn::tensor::module::linear(x, w.transpose(), bias)
+    let fits = x.dims()[1] == w.dims()[1] && x.dims().iter().chain(&w.dims()).all(|&n| n > 0);
+    let fast = crate::is_flex(&x) && x.dtype() == DType::F32 && w.dtype() == DType::F32;
+    if !(fast && fits) {
+        return burn::tensor::module::linear(x, w.transpose(), bias);
+    }
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([w.dims()[0]], &x.device()));
+    let (x, w, bias) = (x.into_dispatch(), w.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as LinearOps>::subband_linear(x, w, bias))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+    use subband_seed::Stream;
+
+    fn run(shape: [usize; 3], bias: bool, fast: bool) -> Vec<f32> {
+        let [m, inputs, outputs] = shape;
+        let device = Device::flex().autodiff();
+        let mut stream = Stream::new(8).with("linear").at((m * 1000 + inputs * 100 + outputs) as u64);
+        let mut draw = |shape: Vec<usize>| {
+            let data: Vec<f32> = (0..shape.iter().product()).map(|_| stream.normal() as f32).collect();
+            TensorData::new(data, shape)
+        };
+        let x = Tensor::<2>::from_data(draw(vec![m, inputs]), &device).require_grad();
+        let w = Tensor::<2>::from_data(draw(vec![outputs, inputs]), &device).require_grad();
+        let b = Tensor::<1>::from_data(draw(vec![outputs]), &device).require_grad();
+        let weight = Tensor::<2>::from_data(draw(vec![m, outputs]), &device);
+        let given = bias.then(|| b.clone());
+        let y = if fast {
+            linear(x.clone(), w.clone(), given)
+        } else {
+            burn::tensor::module::linear(x.clone(), w.clone().transpose(), given)
+        };
+        let grads = (y.clone() * weight).sum().backward();
+        let mut all = y.into_data().try_to_vec::<f32>().unwrap();
+        all.extend(x.grad(&grads).unwrap().into_data().try_to_vec::<f32>().unwrap());
+        all.extend(w.grad(&grads).unwrap().into_data().try_to_vec::<f32>().unwrap());
+        if bias {
+            all.extend(b.grad(&grads).unwrap().into_data().try_to_vec::<f32>().unwrap());
+        }
+        all
+    }
+
+    #[test]
+    fn equals_burns_layer() {
+        for shape in [[1, 1, 1], [2, 3, 5], [33, 17, 31], [300, 192, 64], [5, 640, 100], [197, 64, 197]] {
+            for bias in [false, true] {
+                let tolerance = 1e-5 * (shape.iter().max().unwrap() * 4) as f32;
+                for (a, b) in run(shape, bias, true).iter().zip(&run(shape, bias, false)) {
+                    assert!((a - b).abs() <= tolerance.sqrt() * 1e-2, "{shape:?}: {a} for {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let with = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| run([700, 96, 130], true, true).iter().map(|v| v.to_bits()).collect::<Vec<_>>())
+        };
+        assert_eq!(with(1), with(2));
+    }
 }

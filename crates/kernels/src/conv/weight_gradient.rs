@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use super::blocks::{Block, Blocks, Rows};
 use super::geometry::{ConvGeometry, Correlation};
 use super::strip::{Source, Task};
-use crate::product::{Destination, Lanes, Panel, Product, Start, Step, Tile, even, with_lanes};
+use crate::product::{Destination, Lanes, Panel, Product, Start, Tile, even, with_lanes};
 
 /// Floats of dW up to which parts of the batch have copies of their own.
 const SMALL: usize = 64 * 1024;

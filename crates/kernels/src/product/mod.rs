@@ -15,7 +15,7 @@ mod tile;
 pub(crate) use lanes::{Avx2, Avx512};
 pub(crate) use lanes::{Lanes, Portable, with_lanes};
 pub(crate) use panels::{Panel, Panels, Weights};
-pub(crate) use rows::{Matrix, multiply, multiply_across};
+pub(crate) use rows::{Matrix, multiply, multiply_across, multiply_across_alone, multiply_alone};
 pub(crate) use table::Product;
 pub(crate) use tile::{Start, Step, Tile};
 
@@ -68,6 +68,12 @@ impl Destination {
         // SAFETY: the capacity is there and, by the contract above, every float was written.
         unsafe { buffer.set_len(length) };
         buffer
+    }
+
+    /// The places from `index` on.
+    pub fn from(self, index: usize) -> Self {
+        debug_assert!(index <= self.length);
+        Self { pointer: self.pointer.wrapping_add(index), length: self.length - index }
     }
 
     /// The address of place `index`, of which `span` floats are going to be written.

@@ -56,8 +56,20 @@ pub(crate) fn multiply(
     if small { (0..blocks * groups).for_each(task) } else { (0..blocks * groups).into_par_iter().for_each(task) }
 }
 
-/// Some rows of one panel, without parallelism.
-pub(crate) fn rows_of_panel(
+/// [`multiply`] without parallelism, for tasks that are one of many themselves.
+pub(crate) fn multiply_alone(
+    product: &Product,
+    a: Matrix<'_>,
+    b: &Panels,
+    epilogue: Epilogue<'_>,
+    c: Destination,
+    c_row: usize,
+) {
+    b.list.iter().for_each(|panel| rows_of_panel(product, a, 0..a.rows, (b, panel), epilogue, c, c_row));
+}
+
+/// Some rows of one panel.
+fn rows_of_panel(
     product: &Product,
     a: Matrix<'_>,
     rows: std::ops::Range<usize>,
@@ -111,6 +123,14 @@ pub(crate) fn multiply_across(product: &Product, a: Matrix<'_>, b: Matrix<'_>, c
     let small = a.rows * a.columns * b.columns < 1 << 16;
     let count = panels.len() * groups;
     if small { (0..count).for_each(task) } else { (0..count).into_par_iter().for_each(task) }
+}
+
+/// [`multiply_across`] without parallelism, for tasks that are one of many themselves.
+pub(crate) fn multiply_across_alone(product: &Product, a: Matrix<'_>, b: Matrix<'_>, c: Destination, c_row: usize) {
+    for panel in Panel::cut(product, b.columns, 0) {
+        let tiles: Vec<(usize, usize)> = even(a.columns, product.pixels_across(panel.vectors)).collect();
+        columns_across(product, a, b, &tiles, &panel, c, c_row);
+    }
 }
 
 /// Some rows of C in one panel of columns. B's rows are a power of two apart more often than not, which a cache does not
