@@ -37,7 +37,7 @@ pub trait LossOps: Backend {
 
 const LANES: usize = 16;
 /// Logits of a block, about.
-const BLOCK: usize = 1 << 11;
+const BLOCK: usize = 1 << 12;
 
 /// All lanes by `f`, halving.
 #[inline(always)]
@@ -50,53 +50,99 @@ fn folded(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     lanes[0]
 }
 
+/// A NaN is taken and stays.
+#[inline(always)]
+fn greater(best: f32, v: f32) -> f32 {
+    if (v > best) | v.is_nan() { v } else { best }
+}
+
+/// Up to this many classes the lanes are rows, beyond it classes.
+const NARROW: usize = 64;
+
 multiversion! {
-    /// The maximum of every row, and `exp(z - max)`.
-    fn exponentials(z: &[f32], classes: usize, to: &mut [f32], maxima: &mut [f32]) = exponentials_body;
+    /// `exp(z - max)`, and the maximum of every row and the sum of its exponentials.
+    fn exponentials(z: &[f32], classes: usize, to: &mut [f32], maxima: &mut [f32], sums: &mut [f32]) = exponentials_body;
 }
 #[inline(always)]
-fn exponentials_body(z: &[f32], classes: usize, to: &mut [f32], maxima: &mut [f32]) {
-    for ((z, to), maximum) in z.chunks_exact(classes).zip(to.chunks_exact_mut(classes)).zip(maxima) {
-        let mut lanes = [f32::NEG_INFINITY; LANES];
-        // A NaN is taken and stays.
-        let greater = |best: f32, v: f32| if (v > best) | v.is_nan() { v } else { best };
-        for z in z.chunks(LANES) {
-            for (lane, z) in lanes.iter_mut().zip(z) {
-                *lane = greater(*lane, *z);
-            }
+fn exponentials_body(z: &[f32], classes: usize, to: &mut [f32], maxima: &mut [f32], sums: &mut [f32]) {
+    let mut columns = [[0.0f32; LANES]; NARROW];
+    let group = LANES * classes;
+    let rows = maxima.chunks_mut(LANES).zip(sums.chunks_mut(LANES));
+    for ((z, to), (maxima, sums)) in z.chunks(group).zip(to.chunks_mut(group)).zip(rows) {
+        if classes <= NARROW && z.len() == group {
+            across(z, &mut columns[..classes], to, maxima, sums);
+            continue;
         }
-        let max = folded(lanes, greater);
-        *maximum = max;
-        for (to, z) in to.iter_mut().zip(z) {
-            *to = z - max;
+        let rows = z.chunks_exact(classes).zip(to.chunks_exact_mut(classes));
+        for ((z, to), (max, sum)) in rows.zip(maxima.iter_mut().zip(sums)) {
+            (*max, *sum) = along(z, to);
         }
-    }
-    for v in to {
-        *v = exp_of_negative(*v);
     }
 }
 
+/// Sixteen rows side by side.
+#[inline(always)]
+fn across(z: &[f32], columns: &mut [[f32; LANES]], to: &mut [f32], maxima: &mut [f32], sums: &mut [f32]) {
+    let classes = columns.len();
+    for (lane, row) in z.chunks_exact(classes).enumerate() {
+        for (column, v) in columns.iter_mut().zip(row) {
+            column[lane] = *v;
+        }
+    }
+    let (mut max, mut sum) = ([f32::NEG_INFINITY; LANES], [0.0f32; LANES]);
+    for column in columns.iter() {
+        for (max, v) in max.iter_mut().zip(column) {
+            *max = greater(*max, *v);
+        }
+    }
+    for column in columns.iter_mut() {
+        for ((v, max), sum) in column.iter_mut().zip(&max).zip(&mut sum) {
+            *v = exp_of_negative(*v - max);
+            *sum += *v;
+        }
+    }
+    for (lane, row) in to.chunks_exact_mut(classes).enumerate() {
+        for (column, v) in columns.iter().zip(row) {
+            *v = column[lane];
+        }
+    }
+    maxima.copy_from_slice(&max);
+    sums.copy_from_slice(&sum);
+}
+
+/// One row: its maximum and the sum of its exponentials.
+#[inline(always)]
+fn along(z: &[f32], to: &mut [f32]) -> (f32, f32) {
+    let (mut best, mut lanes) = ([f32::NEG_INFINITY; LANES], [0.0f32; LANES]);
+    for z in z.chunks(LANES) {
+        for (best, z) in best.iter_mut().zip(z) {
+            *best = greater(*best, *z);
+        }
+    }
+    let max = folded(best, greater);
+    for (to, z) in to.iter_mut().zip(z) {
+        *to = exp_of_negative(z - max);
+    }
+    for e in to.chunks(LANES) {
+        for (lane, e) in lanes.iter_mut().zip(e) {
+            *lane += e;
+        }
+    }
+    (max, folded(lanes, |a, b| a + b))
+}
+
 multiversion! {
-    /// Turns exponentials into the gradient of `scale` times the rows' losses, and adds the losses up.
-    fn finish(z: &[f32], maxima: &[f32], labels: &[i64], scale: f32, to: &mut [f32], loss: &mut f64) = finish_body;
+    /// Turns exponentials into the gradient of `scale` times the rows' losses.
+    fn finish(to: &mut [f32], sums: &[f32], labels: &[i64], scale: f32) = finish_body;
 }
 #[inline(always)]
-fn finish_body(z: &[f32], maxima: &[f32], labels: &[i64], scale: f32, to: &mut [f32], loss: &mut f64) {
-    let classes = z.len() / labels.len();
-    let rows = z.chunks_exact(classes).zip(to.chunks_exact_mut(classes));
-    for ((z, to), (label, max)) in rows.zip(labels.iter().zip(maxima)) {
+fn finish_body(to: &mut [f32], sums: &[f32], labels: &[i64], scale: f32) {
+    let classes = to.len() / labels.len();
+    for (to, (label, sum)) in to.chunks_exact_mut(classes).zip(labels.iter().zip(sums)) {
         let Ok(label) = usize::try_from(*label) else {
             to.fill(0.0);
             continue;
         };
-        let mut lanes = [0.0f32; LANES];
-        for e in to.chunks(LANES) {
-            for (lane, e) in lanes.iter_mut().zip(e) {
-                *lane += e;
-            }
-        }
-        let sum = folded(lanes, |a, b| a + b);
-        *loss += f64::from(sum).ln() - (f64::from(z[label]) - f64::from(*max));
         let factor = scale / sum;
         for e in to.iter_mut() {
             *e *= factor;
@@ -105,32 +151,42 @@ fn finish_body(z: &[f32], maxima: &[f32], labels: &[i64], scale: f32, to: &mut [
     }
 }
 
+/// What one task works in: exponentials, and maximum and sum of each row.
+type Scratch = (Vec<f32>, Vec<f32>, Vec<f32>);
+
+/// The sum of a block's losses; its exponentials and their sums stay in the scratch.
+fn block_loss(z: &[f32], labels: &[i64], (to, maxima, sums): &mut Scratch) -> f64 {
+    let classes = z.len() / labels.len();
+    to.resize(z.len(), 0.0);
+    maxima.resize(labels.len(), 0.0);
+    sums.resize(labels.len(), 0.0);
+    exponentials(z, classes, to, maxima, sums);
+    let rows = z.chunks_exact(classes).zip(labels).zip(maxima.iter().zip(sums.iter()));
+    let loss = |((z, label), (max, sum)): ((&[f32], &i64), (&f32, &f32))| {
+        let label = usize::try_from(*label).ok()?;
+        Some(f64::from(*sum).ln() - (f64::from(z[label]) - f64::from(*max)))
+    };
+    rows.filter_map(loss).sum()
+}
+
 /// The loss, and its gradient if wanted.
 fn cross_entropies(z: &[f32], labels: &[i64], wants_gradient: bool) -> (f64, Vec<f32>) {
     let classes = z.len() / labels.len();
-    let block = (BLOCK / classes).max(1);
+    let block = (BLOCK / classes).max(1).next_multiple_of(LANES);
     let counted = labels.iter().filter(|label| **label >= 0).count() as f64;
     let scale = (1.0 / counted) as f32;
     let mut gradient = room(if wants_gradient { z.len() } else { 0 });
     let mut losses = vec![0.0f64; labels.len().div_ceil(block)];
     let blocks = z.par_chunks(block * classes).zip(labels.par_chunks(block)).zip(&mut losses);
-    let new = || (Vec::new(), Vec::new());
-    let work = |(scratch, maxima): &mut (Vec<f32>, Vec<f32>), z: &[f32], labels: &[i64], loss: &mut f64| {
-        scratch.resize(z.len(), 0.0);
-        maxima.resize(labels.len(), 0.0);
-        exponentials(z, classes, scratch, maxima);
-        finish(z, maxima, labels, scale, scratch, loss);
-    };
     if wants_gradient {
-        blocks.zip(gradient.par_chunks_mut(block * classes)).for_each_init(
-            new,
-            |scratch, (((z, labels), loss), to)| {
-                work(scratch, z, labels, loss);
-                to.write_copy_of_slice(&scratch.0);
-            },
-        );
+        let blocks = blocks.zip(gradient.par_chunks_mut(block * classes));
+        blocks.for_each_init(Scratch::default, |scratch, (((z, labels), loss), to)| {
+            *loss = block_loss(z, labels, scratch);
+            finish(&mut scratch.0, &scratch.2, labels, scale);
+            to.write_copy_of_slice(&scratch.0);
+        });
     } else {
-        blocks.for_each_init(new, |scratch, ((z, labels), loss)| work(scratch, z, labels, loss));
+        blocks.for_each_init(Scratch::default, |scratch, ((z, labels), loss)| *loss = block_loss(z, labels, scratch));
     }
     // SAFETY: empty, or its blocks have been written, which are the whole buffer.
     (losses.iter().sum::<f64>() / counted, unsafe { initialized(gradient) })
