@@ -10,9 +10,10 @@
 //! w <- (1 - lr weight_decay) w - lr / (1 - b1^t) m / (sqrt(u) / sqrt(1 - b2^t) + eps)
 //! ```
 //! Large parameters are split over the threads; small ones stay on the calling thread.
+use burn::backend::flex::Layout;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension, flex::FlexTensor, tensor::FloatTensor};
 use burn::prelude::*;
-use burn::tensor::DType;
+use burn::tensor::{Bytes, DType};
 use rayon::prelude::*;
 
 use crate::flex::{contiguous, owned, values, values_mut};
@@ -78,6 +79,8 @@ impl AdamW {
 /// Optimiser steps on Flex.
 #[backend_extension(Flex)]
 pub trait OptimizerOps: Backend {
+    /// The sum of squares, `[1]`, in f64.
+    fn subband_sum_of_squares(g: FloatTensor<Self>) -> FloatTensor<Self>;
     /// w without momentum.
     fn subband_descend(w: FloatTensor<Self>, g: FloatTensor<Self>, rule: Sgd) -> FloatTensor<Self>;
     /// w and v.
@@ -95,6 +98,21 @@ pub trait OptimizerOps: Backend {
         u: FloatTensor<Self>,
         rule: AdamW,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+multiversion! {
+    /// Adds the sum of squares to `sum`.
+    fn squares(g: &[f32], sum: &mut f64) = squares_body;
+}
+#[inline(always)]
+fn squares_body(g: &[f32], sum: &mut f64) {
+    let mut lanes = [0.0f64; 16];
+    for chunk in g.chunks(16) {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane += f64::from(v) * f64::from(v);
+        }
+    }
+    *sum += lanes.iter().sum::<f64>();
 }
 
 multiversion! {
@@ -138,6 +156,21 @@ fn adamw_body(w: &mut [f32], g: &[f32], m: &mut [f32], u: &mut [f32], f: Factors
 const SPAN: usize = 1 << 15;
 
 impl OptimizerOps for Flex {
+    fn subband_sum_of_squares(g: FlexTensor) -> FlexTensor {
+        let g = contiguous(g);
+        let of = |part: &[f32]| {
+            let mut sum = 0.0;
+            squares(part, &mut sum);
+            sum
+        };
+        let values = values(&g);
+        // Fixed parts, added in order.
+        let parts: Vec<f64> =
+            if values.len() <= SPAN { vec![of(values)] } else { values.par_chunks(SPAN).map(of).collect() };
+        let sum = vec![parts.iter().sum::<f64>()];
+        FlexTensor::new(Bytes::from_elems(sum), Layout::contiguous(Shape::new([1])), DType::F64)
+    }
+
     fn subband_descend(w: FlexTensor, g: FlexTensor, rule: Sgd) -> FlexTensor {
         let (mut w, g) = (owned(w), contiguous(g));
         let (lr, decay) = (rule.lr as f32, rule.weight_decay as f32);
@@ -220,9 +253,32 @@ pub fn adamw_step<const D: usize>(
     (w.mul_scalar(1.0 - rule.lr * rule.weight_decay) - step.mul_scalar(rule.lr), [m, u])
 }
 
+/// The sum of squares of a tensor without autodiff, in f64 and in a fixed order, whatever the number of threads.
+pub fn sum_of_squares<const D: usize>(g: Tensor<D>) -> f64 {
+    let sum: Tensor<1> = if crate::is_flex(&g) && g.dtype() == DType::F32 {
+        Tensor::from_dispatch(<Dispatch as OptimizerOps>::subband_sum_of_squares(g.into_dispatch()))
+    } else {
+        g.cast(DType::F64).powi_scalar(2).sum()
+    };
+    sum.into_data().convert::<f64>().try_to_vec::<f64>().ok().and_then(|v| v.first().copied()).unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn squares_are_summed_without_loss_and_in_a_fixed_order() {
+        let data: Vec<f32> = (0..100_003).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.3).collect();
+        let want: f64 = data.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+        let with = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| sum_of_squares(Tensor::<1>::from_data(data.as_slice(), &Device::flex())))
+        };
+        assert!((with(1) - want).abs() < 1e-9 * want);
+        assert_eq!(with(1).to_bits(), with(2).to_bits());
+        assert!(sum_of_squares(Tensor::<1>::from_data([1.0, f32::NAN], &Device::flex())).is_nan());
+    }
     use crate::simd::testing::{at_each_level, in_pool};
     use burn::tensor::TensorData;
     use subband_seed::Stream;

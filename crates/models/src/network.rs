@@ -100,6 +100,12 @@ impl Network {
         Self { layers, graph: Arc::new(graph), frozen: Arc::default() }
     }
 
+    /// The same network without its parameters: something to leave behind while an optimiser has them, so that it is
+    /// their only owner and may work in place. It cannot run.
+    pub fn hollow(&self) -> Self {
+        Self { layers: Vec::new(), graph: self.graph.clone(), frozen: self.frozen.clone() }
+    }
+
     pub(crate) fn graph(&self) -> &Graph {
         &self.graph
     }

@@ -2,6 +2,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
+use subband_kernels::optimizer::sum_of_squares;
 
 use crate::optimizer::Path;
 
@@ -32,29 +33,11 @@ impl ModuleVisitor for NormVisitor<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(grad) = self.grads.get::<D>(param.id) else { return };
-        let squares = sum_of_squares(&grad.into_data());
+        let squares = sum_of_squares(grad);
         if !squares.is_finite() && self.not_finite.is_none() {
             self.not_finite = Some(self.path.text());
         }
         self.squares += squares;
-    }
-}
-
-/// Sum of squares in f64 with eight fixed lanes: the same for any number of threads.
-fn sum_of_squares(data: &TensorData) -> f64 {
-    fn lanes<T: Copy + Into<f64>>(values: &[T]) -> f64 {
-        let mut sums = [0.0_f64; 8];
-        for chunk in values.chunks(8) {
-            for (sum, value) in sums.iter_mut().zip(chunk) {
-                let value: f64 = (*value).into();
-                *sum += value * value;
-            }
-        }
-        sums.iter().sum()
-    }
-    match data.as_slice::<f32>() {
-        Ok(values) => lanes(values),
-        Err(_) => lanes(&data.clone().convert::<f64>().try_to_vec::<f64>().unwrap_or_default()),
     }
 }
 

@@ -109,13 +109,20 @@ impl Rows {
     /// Copies the panel's channels of every pixel; `first` is the group's first channel.
     pub fn new(g: &ConvGeometry, dy: &[f32], first: usize, task: Task, panel: &Panel) -> Self {
         let [height, width] = g.output;
-        let mut data = Vec::with_capacity(task.count * task.rows * width * panel.width());
-        for image in task.first..task.first + task.count {
-            let start = (image * height + task.row) * width;
-            for pixel in start..start + task.rows * width {
-                let from = &dy[pixel * g.channels_out + first + panel.column..][..panel.columns()];
-                data.extend_from_slice(from);
-                data.extend((from.len()..panel.width()).map(|_| 0.0));
+        let (wide, vectors, columns) = (panel.width(), panel.vectors, panel.columns());
+        let mut data = vec![0.0; task.count * task.rows * width * wide];
+        for (i, image) in data.chunks_exact_mut(task.rows * width * wide).enumerate() {
+            let start = ((task.first + i) * height + task.row) * width;
+            let pixels = dy[start * g.channels_out..].chunks_exact(g.channels_out);
+            for (to, pixel) in image.chunks_exact_mut(wide).zip(pixels) {
+                let from = &pixel[first + panel.column..][..columns];
+                // Lengths known at compile time: moves instead of a call.
+                match (vectors, panel.tail) {
+                    (1, 16) => to[..16].copy_from_slice(&from[..16]),
+                    (2, 16) => to[..32].copy_from_slice(&from[..32]),
+                    (3, 16) => to[..48].copy_from_slice(&from[..48]),
+                    _ => to[..columns].copy_from_slice(from),
+                }
             }
         }
         Self { data }

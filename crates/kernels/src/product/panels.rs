@@ -1,8 +1,12 @@
 //! The right operand of a product, packed: panels of a few vectors of columns, each panel row by row.
 use rayon::prelude::*;
 
+use super::Destination;
 use super::lanes::{Lanes, with_lanes};
 use super::table::Product;
+
+/// Floats below which packing is not worth a second thread.
+const SMALL: usize = 16 * 1024;
 
 /// Columns of a product that one tile covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,20 +92,12 @@ impl Panels {
         let depth = w.channels.0 * w.taps.len();
         let list = Panel::cut(product, w.columns.0, depth);
         let length = w.columns.0.div_ceil(16) * 16 * depth;
-        let mut data = vec![0.0; length];
-        let mut parts = Vec::with_capacity(list.len());
-        let mut rest = data.as_mut_slice();
-        for panel in &list {
-            let (part, behind) = rest.split_at_mut(panel.width() * depth);
-            parts.push((panel, part));
-            rest = behind;
-        }
-        let small = data_is_small(depth, w.columns.0);
-        if small {
-            parts.into_iter().for_each(|(panel, part)| pack_panel(&w, panel, part));
-        } else {
-            parts.into_par_iter().for_each(|(panel, part)| pack_panel(&w, panel, part));
-        }
+        let pack = |data: Destination| {
+            let task = |panel: &Panel| pack_panel(&w, panel, data.from(panel.offset));
+            if depth * w.columns.0 < SMALL { list.iter().for_each(task) } else { list.par_iter().for_each(task) }
+        };
+        // SAFETY: the panels cover the buffer, and each is written in whole vectors.
+        let data = unsafe { Destination::filled(length, pack) };
         Self { data, depth, list }
     }
 
@@ -111,28 +107,29 @@ impl Panels {
     }
 }
 
-fn data_is_small(depth: usize, columns: usize) -> bool {
-    depth * columns < 16 * 1024
-}
-
-fn pack_panel(w: &Weights<'_>, panel: &Panel, part: &mut [f32]) {
+fn pack_panel(w: &Weights<'_>, panel: &Panel, to: Destination) {
     let stride = w.columns.1;
     let first = w.start + panel.column * stride;
     if stride == 1 {
+        let columns = panel.columns();
         for_each_row(w, panel, |row, from| {
-            let columns = panel.columns();
-            part[row..][..columns].copy_from_slice(&w.data[first + from..][..columns]);
+            let from = &w.data[first + from..][..columns];
+            let place = to.at(row, panel.width());
+            // SAFETY: this task owns the panel; the source was cut to its length just above.
+            unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), place, columns) };
+            to.fill(row + columns, panel.width() - columns, 0.0);
         });
         return;
     }
     // Vector by vector: sixteen streams of weights at a time stay in the first-level cache.
     for v in 0..panel.vectors {
         let count = if v + 1 == panel.vectors { panel.tail } else { 16 };
-        gather_rows(w, panel, first + 16 * v * stride, count, &mut part[16 * v..]);
+        gather_rows(w, panel, first + 16 * v * stride, count, to.from(16 * v));
     }
 }
 
 /// Calls `f` with each row's place in the packed panel and in the weights, in the order of the latter.
+#[inline(always)]
 fn for_each_row(w: &Weights<'_>, panel: &Panel, mut f: impl FnMut(usize, usize)) {
     let (channels, stride) = w.channels;
     for c in 0..channels {
@@ -143,20 +140,17 @@ fn for_each_row(w: &Weights<'_>, panel: &Panel, mut f: impl FnMut(usize, usize))
 }
 
 with_lanes! {
-    /// One vector of columns of every row; `count` of its columns exist, the others stay zero.
-    fn gather_rows(w: &Weights<'_>, panel: &Panel, first: usize, count: usize, part: &mut [f32]) = gather_body;
+    /// One vector of columns of every row; those that do not exist repeat the last that does.
+    fn gather_rows(w: &Weights<'_>, panel: &Panel, first: usize, count: usize, to: Destination) = gather_body;
 }
 #[inline(always)]
-fn gather_body<L: Lanes>(w: &Weights<'_>, panel: &Panel, first: usize, count: usize, part: &mut [f32]) {
+fn gather_body<L: Lanes>(w: &Weights<'_>, panel: &Panel, first: usize, count: usize, to: Destination) {
     let stride = w.columns.1;
-    // Columns that do not exist are read from the last one that does, and not written.
     let places: [i32; 16] = std::array::from_fn(|n| (n.min(count - 1) * stride) as i32);
     for_each_row(w, panel, |row, from| {
         let from = &w.data[first + from..];
         assert!((count - 1) * stride < from.len());
-        let to = &mut part[row..][..count];
-        // SAFETY: the farthest place was just checked, the slice holds `count` floats, and `with_lanes!` chose L for this
-        // processor.
-        unsafe { L::gather(from.as_ptr(), &places).store_some(to.as_mut_ptr(), count) };
+        // SAFETY: the farthest place was just checked; this task owns the panel; `with_lanes!` chose L for this processor.
+        unsafe { L::gather(from.as_ptr(), &places).store_some(to.at(row, 16), 16) };
     });
 }

@@ -129,7 +129,10 @@ pub(crate) fn update(
     if let Some(limit) = limit {
         gradients::clip(&learner.trainable, &mut grads, norm, limit);
     }
-    learner.trainable = optimizer.step(lr, learner.trainable.clone(), &mut grads);
+    // Taken out rather than cloned: as their only owner the optimiser updates the parameters in place.
+    let hollow = Trainable { student: learner.trainable.student.hollow(), methods: Vec::new() };
+    let trainable = std::mem::replace(&mut learner.trainable, hollow);
+    learner.trainable = optimizer.step(lr, trainable, &mut grads);
 }
 
 /// The weighted sum of the parts.
