@@ -15,14 +15,16 @@ fn noise(len: usize, seed: usize) -> Vec<f64> {
 /// sum over h, w of z e^{-+ 2 pi i (u h / H + v w / W)}, straight from the definition, one axis after the other.
 fn dft2(z: &[[f64; 2]], [h, w]: [usize; 2], inverse: bool) -> Vec<[f64; 2]> {
     let sign = if inverse { 1.0 } else { -1.0 };
-    let turn = |z: [f64; 2], a: usize, n: usize| {
-        let (s, c) = (sign * std::f64::consts::TAU * (a % n) as f64 / n as f64).sin_cos();
-        [z[0] * c - z[1] * s, z[0] * s + z[1] * c]
+    // The n-th roots of one.
+    let roots = |n: usize| -> Vec<(f64, f64)> {
+        (0..n).map(|a| (sign * std::f64::consts::TAU * a as f64 / n as f64).sin_cos()).collect()
     };
+    let (along, down) = (roots(w), roots(h));
+    let turn = |z: [f64; 2], (s, c): (f64, f64)| [z[0] * c - z[1] * s, z[0] * s + z[1] * c];
     let sum = |terms: &mut dyn Iterator<Item = [f64; 2]>| terms.fold([0.0; 2], |a, b| [a[0] + b[0], a[1] + b[1]]);
     let rows: Vec<[f64; 2]> =
-        (0..h * w).map(|i| sum(&mut (0..w).map(|x| turn(z[i / w * w + x], x * (i % w), w)))).collect();
-    (0..h * w).map(|i| sum(&mut (0..h).map(|y| turn(rows[y * w + i % w], y * (i / w), h)))).collect()
+        (0..h * w).map(|i| sum(&mut (0..w).map(|x| turn(z[i / w * w + x], along[x * (i % w) % w])))).collect();
+    (0..h * w).map(|i| sum(&mut (0..h).map(|y| turn(rows[y * w + i % w], down[y * (i / w) % h])))).collect()
 }
 
 /// [`run::real_to_half`] with the parts one after the other.
