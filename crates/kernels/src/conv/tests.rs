@@ -64,6 +64,25 @@ fn first(x: &[f32], channels: usize, area: usize) -> Vec<f32> {
     last(x, area, channels)
 }
 
+/// Runs y and dX on random operands: the largest error of each over the root mean square of the values.
+pub(super) fn against_the_sum(
+    g: &ConvGeometry,
+    stream: &mut Stream,
+    run: impl Fn(&[f32], &[f32], &[f32]) -> [Vec<f32>; 2],
+) -> [f64; 2] {
+    let x = random(stream, g.batch * g.channels_in * g.input[0] * g.input[1]);
+    let w = random(stream, g.channels_out * g.group_in() * g.kernel[0] * g.kernel[1]);
+    let dy = random(stream, g.batch * g.channels_out * g.output[0] * g.output[1]);
+    let [y, dx, _] = reference(g, &x, &w, &dy);
+    let (input, output) = (g.input[0] * g.input[1], g.output[0] * g.output[1]);
+    let [got_y, got_dx] = run(&last(&x, g.channels_in, input), &w, &last(&dy, g.channels_out, output));
+    let error = |got: &[f32], want: &[f64]| {
+        let scale = (want.iter().map(|v| v * v).sum::<f64>() / want.len() as f64).sqrt();
+        got.iter().zip(want).map(|(&a, b)| (f64::from(a) - b).abs()).fold(0.0, f64::max) / scale
+    };
+    [error(&first(&got_y, g.channels_out, output), &y), error(&first(&got_dx, g.channels_in, input), &dx)]
+}
+
 fn check(g: &ConvGeometry, stream: &mut Stream) {
     let x = random(stream, g.batch * g.channels_in * g.input[0] * g.input[1]);
     let w = random(stream, g.channels_out * g.group_in() * g.kernel[0] * g.kernel[1]);
