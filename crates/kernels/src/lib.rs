@@ -15,6 +15,8 @@ pub mod dwt;
 mod exponential;
 pub mod fft;
 mod flex;
+#[cfg(test)]
+mod instruction_sets;
 pub mod layer_norm;
 pub mod layout;
 pub mod linear;

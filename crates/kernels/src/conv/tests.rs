@@ -1,156 +1,56 @@
-//! The kernels against a direct sum in f64, over many shapes, on every instruction set of this machine.
+//! The kernels against the defining sums in f64, over many shapes, on every instruction set of this machine; against
+//! Burn's own operation through autodiff; and against themselves with other numbers of threads.
 use super::*;
+use burn::tensor::TensorData;
 use subband_seed::Stream;
 
-/// The defining sum, in f64: y, dX and dW for a given dY.
-fn reference(g: &ConvGeometry, x: &[f32], w: &[f32], dy: &[f32]) -> [Vec<f64>; 3] {
-    let (ih, iw) = (g.input[0] as isize, g.input[1] as isize);
-    let mut y = vec![0.0; g.batch * g.channels_out * g.output[0] * g.output[1]];
-    let mut dx = vec![0.0; x.len()];
-    let mut dw = vec![0.0; w.len()];
-    for n in 0..g.batch {
-        for o in 0..g.channels_out {
-            let group = o / g.group_out();
-            for i in 0..g.output[0] {
-                for j in 0..g.output[1] {
-                    let at = ((n * g.channels_out + o) * g.output[0] + i) * g.output[1] + j;
-                    for c in 0..g.group_in() {
-                        for (t, (u, v)) in g.taps().enumerate() {
-                            let r = (i * g.stride[0] + u * g.dilation[0]) as isize - g.padding[0] as isize;
-                            let s = (j * g.stride[1] + v * g.dilation[1]) as isize - g.padding[1] as isize;
-                            if r < 0 || s < 0 || r >= ih || s >= iw {
-                                continue;
-                            }
-                            let channel = n * g.channels_in + group * g.group_in() + c;
-                            let from = (channel * g.input[0] + r as usize) * g.input[1] + s as usize;
-                            let k = (o * g.group_in() + c) * g.kernel[0] * g.kernel[1] + t;
-                            y[at] += f64::from(x[from]) * f64::from(w[k]);
-                            dx[from] += f64::from(dy[at]) * f64::from(w[k]);
-                            dw[k] += f64::from(dy[at]) * f64::from(x[from]);
-                        }
-                    }
-                }
-            }
-        }
-    }
-    [y, dx, dw]
+use crate::simd::testing::in_pool;
+
+pub(super) mod oracle;
+mod paths;
+mod shapes;
+
+use oracle::{Operands, check, terms, tolerance, uniform};
+use paths::Counts;
+
+/// Random shapes, `SUBBAND_TEST_SHAPES` or this many: a slow machine (or valgrind) takes fewer.
+const SHAPES: usize = 2000;
+
+fn number_of_shapes() -> usize {
+    std::env::var("SUBBAND_TEST_SHAPES").ok().and_then(|n| n.parse().ok()).unwrap_or(SHAPES)
 }
 
-fn random(stream: &mut Stream, n: usize) -> Vec<f32> {
-    (0..n).map(|_| stream.range(-1.0, 1.0) as f32).collect()
-}
-
-/// Largest error against the root of the number of terms; f32 sums of k unit-sized terms stay within a few ulp of it.
-fn assert_close(got: &[f32], want: &[f64], terms: usize, what: &str, g: &ConvGeometry) {
-    assert_eq!(got.len(), want.len(), "{what} {g:?}");
-    let tolerance = 4e-7 * (terms as f64).sqrt().max(1.0) * (1.0 + (terms as f64).ln());
-    for (i, (&a, &b)) in got.iter().zip(want).enumerate() {
-        assert!((f64::from(a) - b).abs() <= tolerance, "{what}[{i}]: {a} for {b}, {g:?}");
-    }
-}
-
-/// `[N, C, area]` to `[N, area, C]`.
-fn last(x: &[f32], channels: usize, area: usize) -> Vec<f32> {
-    (0..x.len())
-        .map(|i| {
-            let (n, rest) = (i / (channels * area), i % (channels * area));
-            x[(n * channels + rest % channels) * area + rest / channels]
-        })
-        .collect()
-}
-
-/// `[N, area, C]` to `[N, C, area]`.
-fn first(x: &[f32], channels: usize, area: usize) -> Vec<f32> {
-    last(x, area, channels)
-}
-
-/// Runs y and dX on random operands: the largest error of each over the root mean square of the values.
-pub(super) fn against_the_sum(
-    g: &ConvGeometry,
-    stream: &mut Stream,
-    run: impl Fn(&[f32], &[f32], &[f32]) -> [Vec<f32>; 2],
-) -> [f64; 2] {
-    let x = random(stream, g.batch * g.channels_in * g.input[0] * g.input[1]);
-    let w = random(stream, g.channels_out * g.group_in() * g.kernel[0] * g.kernel[1]);
-    let dy = random(stream, g.batch * g.channels_out * g.output[0] * g.output[1]);
-    let [y, dx, _] = reference(g, &x, &w, &dy);
-    let (input, output) = (g.input[0] * g.input[1], g.output[0] * g.output[1]);
-    let [got_y, got_dx] = run(&last(&x, g.channels_in, input), &w, &last(&dy, g.channels_out, output));
-    let error = |got: &[f32], want: &[f64]| {
-        let scale = (want.iter().map(|v| v * v).sum::<f64>() / want.len() as f64).sqrt();
-        got.iter().zip(want).map(|(&a, b)| (f64::from(a) - b).abs()).fold(0.0, f64::max) / scale
-    };
-    [error(&first(&got_y, g.channels_out, output), &y), error(&first(&got_dx, g.channels_in, input), &dx)]
-}
-
-fn check(g: &ConvGeometry, stream: &mut Stream) {
-    let x = random(stream, g.batch * g.channels_in * g.input[0] * g.input[1]);
-    let w = random(stream, g.channels_out * g.group_in() * g.kernel[0] * g.kernel[1]);
-    let dy = random(stream, g.batch * g.channels_out * g.output[0] * g.output[1]);
-    let [y, dx, dw] = reference(g, &x, &w, &dy);
-    let (area, input, output) = (g.kernel[0] * g.kernel[1], g.input[0] * g.input[1], g.output[0] * g.output[1]);
-    let (x, dy) = (last(&x, g.channels_in, input), last(&dy, g.channels_out, output));
-    for product in Product::available() {
-        let got = forward(&product, g, &x, &w, Epilogue::default());
-        assert_close(&first(&got, g.channels_out, output), &y, g.group_in() * area, &format!("y {}", product.name), g);
-        let got = input_gradient(&product, g, &dy, &w);
-        assert_close(&first(&got, g.channels_in, input), &dx, g.group_out() * area, &format!("dX {}", product.name), g);
-        let got = weight_gradient(&product, g, &x, &dy);
-        assert_close(&got, &dw, g.batch * output, &format!("dW {}", product.name), g);
-    }
-}
-
-fn geometry(
-    x: [usize; 4],
-    w: [usize; 4],
-    stride: usize,
-    padding: usize,
-    dilation: usize,
-    groups: usize,
-) -> ConvGeometry {
-    ConvGeometry::new(x, w, [stride; 2], [padding; 2], [dilation; 2], groups).unwrap()
+fn random_shape(index: usize) -> (ConvGeometry, Stream) {
+    let mut stream = Stream::new(2).with("shapes").at(index as u64);
+    (shapes::random(index, &mut stream), stream)
 }
 
 #[test]
 fn shapes_of_real_networks() {
-    let mut stream = Stream::new(1).with("networks");
-    for g in [
-        geometry([5, 3, 32, 32], [16, 3, 3, 3], 1, 1, 1, 1),
-        geometry([4, 16, 32, 32], [16, 16, 3, 3], 1, 1, 1, 1),
-        geometry([3, 16, 32, 32], [32, 16, 3, 3], 2, 1, 1, 1),
-        geometry([9, 64, 8, 8], [64, 64, 3, 3], 1, 1, 1, 1),
-        geometry([2, 3, 45, 37], [8, 3, 7, 7], 2, 3, 1, 1),
-        geometry([3, 64, 14, 14], [32, 64, 1, 1], 1, 0, 1, 1),
-        geometry([3, 24, 15, 15], [48, 24, 1, 1], 2, 0, 1, 1),
-        geometry([2, 96, 16, 16], [96, 1, 3, 3], 1, 1, 1, 96),
-        geometry([2, 30, 16, 16], [30, 1, 3, 3], 2, 1, 1, 30),
-        geometry([2, 48, 9, 9], [60, 16, 1, 1], 1, 0, 1, 3),
-        geometry([1, 32, 20, 20], [16, 32, 3, 3], 1, 4, 4, 1),
-        geometry([2, 300, 7, 7], [264, 300, 3, 3], 1, 1, 1, 1),
-        geometry([1, 4, 90, 130], [7, 4, 5, 5], 1, 2, 1, 1),
-    ] {
-        check(&g, &mut stream);
+    if number_of_shapes() < SHAPES {
+        return eprintln!("skipped: SUBBAND_TEST_SHAPES asks for small shapes only");
     }
+    let list = shapes::of_networks();
+    assert_eq!(list.len(), 20);
+    list.par_iter().enumerate().for_each(|(i, g)| {
+        check(g, &mut Stream::new(1).with("networks").at(i as u64), i % 3);
+    });
 }
 
 #[test]
 fn random_shapes() {
-    let mut stream = Stream::new(2).with("random");
-    let mut done = 0;
-    while done < 600 {
-        let groups = [1, 1, 1, 2, 3][stream.below(5)];
-        let depthwise = stream.chance(0.15);
-        let (channels, outputs) = (1 + stream.below(9), 1 + stream.below(12));
-        let (channels, outputs, groups) =
-            if depthwise { (channels, channels, channels) } else { (channels * groups, outputs * groups, groups) };
-        let x = [1 + stream.below(5), channels, 1 + stream.below(20), 1 + stream.below(20)];
-        let w = [outputs, channels / groups, 1 + stream.below(5), 1 + stream.below(5)];
-        let mut pair = |n: usize| [stream.below(n), stream.below(n)];
-        let (stride, padding, dilation) = (pair(3).map(|v| v + 1), pair(5), pair(3).map(|v| v + 1));
-        if let Some(g) = ConvGeometry::new(x, w, stride, padding, dilation, groups) {
-            check(&g, &mut stream);
-            done += 1;
-        }
+    let one = |i: usize| {
+        let (g, mut stream) = random_shape(i);
+        let share = check(&g, &mut stream, i / 10 % 3);
+        let count = |counts: Counts, product: &Product| counts.merge(paths::taken(product, &g));
+        (share, Product::available().iter().fold(Counts::default(), count))
+    };
+    let total = number_of_shapes();
+    let all = (0..total).into_par_iter().map(one);
+    let (share, counts) = all.reduce(Default::default, |a, b| (a.0.max(b.0), a.1.merge(b.1)));
+    eprintln!("{total} shapes, largest error: {share:.2} of the tolerance");
+    if total >= SHAPES {
+        paths::expect_all(&counts);
     }
 }
 
@@ -163,30 +63,110 @@ fn rejects_shapes_that_do_not_fit() {
     assert!(new([0, 3, 4, 4], [2, 3, 3, 3], 1).is_none());
 }
 
+/// y, dX, dW and db of `sum(y * weight)` through autodiff, with our operation or Burn's.
+fn through_autodiff(g: &ConvGeometry, data: &Operands, ours: bool) -> [Vec<f32>; 4] {
+    let device = Device::flex().autodiff();
+    let tensor = |values: &[f32], shape: [usize; 4]| {
+        Tensor::<4>::from_data(TensorData::new(values.to_vec(), shape), &device).require_grad()
+    };
+    let x = tensor(&data.x, [g.batch, g.input[0], g.input[1], g.channels_in]);
+    let w = tensor(&data.w, [g.channels_out, g.group_in(), g.kernel[0], g.kernel[1]]);
+    let weight = tensor(&data.dy, [g.batch, g.output[0], g.output[1], g.channels_out]);
+    let bias = Tensor::<1>::from_data(TensorData::new(data.bias.clone(), [g.channels_out]), &device).require_grad();
+    let options = ConvOptions { stride: g.stride, padding: g.padding, dilation: g.dilation, groups: g.groups };
+    let f = if ours { conv2d } else { portable };
+    let y = f(x.clone(), w.clone(), Some(bias.clone()), options);
+    let grads = (y.clone() * weight).sum().backward();
+    let take = |t: Tensor<4>| t.into_data().try_to_vec::<f32>().unwrap();
+    let db = bias.grad(&grads).unwrap().into_data().try_to_vec().unwrap();
+    [take(y.inner()), take(x.grad(&grads).unwrap()), take(w.grad(&grads).unwrap()), db]
+}
+
+/// Both sides round, so they may be twice as far apart as one from the exact sum.
 #[test]
 fn agrees_with_burn_through_autodiff() {
-    let device = Device::flex().autodiff();
-    let mut stream = Stream::new(3);
-    let mut tensor = |shape: [usize; 4]| {
-        let data = burn::tensor::TensorData::new(random(&mut stream, shape.iter().product()), shape);
-        Tensor::<4>::from_data(data, &device).require_grad()
-    };
-    let (x, w) = (tensor([2, 9, 7, 3]), tensor([4, 3, 3, 3]));
-    let b = Tensor::<1>::from_data([0.1f32, -0.2, 0.3, 0.4], &device).require_grad();
-    let options = ConvOptions { stride: [2, 1], padding: [1, 1], ..Default::default() };
-    let run = |f: &dyn Fn() -> Tensor<4>| {
-        let y = f();
-        let grads = (y.clone() * y.clone()).sum().backward();
-        let take = |t: Tensor<4>| t.into_data().try_to_vec::<f32>().unwrap();
-        let db: Vec<f32> = b.grad(&grads).unwrap().into_data().try_to_vec().unwrap();
-        [take(y.inner()), take(x.grad(&grads).unwrap()), take(w.grad(&grads).unwrap()), db]
-    };
-    let ours = run(&|| conv2d(x.clone(), w.clone(), Some(b.clone()), options));
-    let burns = run(&|| portable(x.clone(), w.clone(), Some(b.clone()), options));
-    for (a, b) in ours.iter().flatten().zip(burns.iter().flatten()) {
-        assert!((a - b).abs() < 2e-4, "{a} for {b}");
+    let total = number_of_shapes().min(120);
+    for i in 0..total {
+        let (g, mut stream) = random_shape(SHAPES + i);
+        let data = Operands::draw(&g, &mut stream);
+        let (ours, burns) = (through_autodiff(&g, &data, true), through_autodiff(&g, &data, false));
+        let [y, dx, dw] = terms(&g);
+        for ((a, b), k) in ours.iter().zip(&burns).zip([y, dx, dw, dw]) {
+            assert_eq!(a.len(), b.len(), "{g:?}");
+            for (a, b) in a.iter().zip(b) {
+                assert!(f64::from((a - b).abs()) <= 2.0 * tolerance(k, f64::from(*b)), "{a} for {b}, {g:?}");
+            }
+        }
     }
-    let relu = conv2d_inference(x.clone().inner(), w.clone().inner(), b.clone().inner(), options, Activation::Relu);
-    let want = burn::tensor::activation::relu(conv2d(x.inner(), w.inner(), Some(b.inner()), options));
-    assert!((relu - want).abs().max().into_scalar::<f32>() < 1e-6);
+}
+
+#[test]
+fn inference_equals_the_steps_apart() {
+    let device = Device::flex();
+    let mut stream = Stream::new(3);
+    for i in 0..20 {
+        let (g, _) = random_shape(i);
+        let data = Operands::draw(&g, &mut stream);
+        let tensor = |values: &[f32], shape: [usize; 4]| {
+            Tensor::<4>::from_data(TensorData::new(values.to_vec(), shape), &device)
+        };
+        let x = tensor(&data.x, [g.batch, g.input[0], g.input[1], g.channels_in]);
+        let w = tensor(&data.w, [g.channels_out, g.group_in(), g.kernel[0], g.kernel[1]]);
+        let b = Tensor::<1>::from_data(TensorData::new(data.bias, [g.channels_out]), &device);
+        let o = ConvOptions { stride: g.stride, padding: g.padding, dilation: g.dilation, groups: g.groups };
+        let relu = conv2d_inference(x.clone(), w.clone(), b.clone(), o, Activation::Relu);
+        let want = burn::tensor::activation::relu(conv2d(x, w, Some(b), o));
+        let values = |t: Tensor<4>| t.into_data().try_to_vec::<f32>().unwrap();
+        for (a, b) in values(relu).iter().zip(values(want)) {
+            assert!(f64::from((a - b).abs()) <= 2.0 * tolerance(terms(&g)[0], f64::from(b)), "{a} for {b}, {g:?}");
+        }
+    }
+}
+
+/// y, dX and dW on every instruction set, with 1, 2 and 3 threads.
+#[test]
+fn threads_do_not_change_a_bit() {
+    let few = number_of_shapes() < SHAPES;
+    let networks = if few { Vec::new() } else { shapes::of_networks() };
+    let random = (0..if few { 10 } else { 60 }).map(|i| random_shape(2 * SHAPES + i).0);
+    for g in networks.into_iter().chain(random) {
+        let data = Operands::draw(&g, &mut Stream::new(5).with("threads"));
+        for product in Product::available() {
+            let run = || {
+                let y = forward(&product, &g, &data.x, &data.w, Epilogue::default());
+                let dx = input_gradient(&product, &g, &data.dy, &data.w);
+                let dw = weight_gradient(&product, &g, &data.x, &data.dy);
+                [y, dx, dw].map(|v| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>())
+            };
+            let one = in_pool(1, run);
+            for threads in [2, 3] {
+                assert!(one == in_pool(threads, run), "{threads} threads, {}, {g:?}", product.name);
+            }
+        }
+    }
+}
+
+/// A value that is not a number reaches exactly the results whose sums hold it, and none is turned into a number.
+#[test]
+fn nan_stays_visible() {
+    for i in 0..30 {
+        let (g, mut stream) = random_shape(3 * SHAPES + i);
+        let mut data = Operands::draw(&g, &mut stream);
+        data.w = uniform(&mut stream, data.w.len()).iter().map(|v| v + 2.0).collect();
+        let at = stream.below(data.x.len());
+        let clean = data.x.clone();
+        data.x[at] = f32::NAN;
+        // A one in place of the NaN shows which results hold it.
+        let (mut zero, mut one) = (clean.clone(), clean);
+        (zero[at], one[at]) = (0.0, 1.0);
+        for product in Product::available() {
+            let bounds = Some((0.0, 6.0));
+            let run = |x: &[f32], bounds| forward(&product, &g, x, &data.w, Epilogue { bias: None, bounds });
+            let (zero, one) = (run(&zero, None), run(&one, None));
+            for ((v, a), b) in run(&data.x, bounds).iter().zip(zero).zip(one) {
+                // Padding is multiplied as a zero, not left out: only pixels that no tap reads are clean.
+                assert_eq!(v.is_nan(), a != b, "{} {g:?}", product.name);
+            }
+        }
+    }
 }

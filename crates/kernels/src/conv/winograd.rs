@@ -371,21 +371,25 @@ fn finish<L: Lanes>(value: L, epilogue: &Epilogue<'_>, channel: usize, to: *mut 
 #[cfg(test)]
 mod tests {
     use super::super::geometry::ConvGeometry;
-    use super::super::{forward, input_gradient, tests as conv};
+    use super::super::tests::oracle::{Operands, reference};
+    use super::super::{forward, input_gradient};
     use super::*;
     use subband_seed::Stream;
 
     /// Largest error over the root mean square of the results, of the forward pass and the input gradient.
     fn errors(x: [usize; 4], outputs: usize, padding: usize) -> [f64; 2] {
-        let w = [outputs, x[1], 3, 3];
-        let g = ConvGeometry::new(x, w, [1; 2], [padding; 2], [1; 2], 1).unwrap();
+        let g = ConvGeometry::new(x, [outputs, x[1], 3, 3], [1; 2], [padding; 2], [1; 2], 1).unwrap();
         assert!(applies(&Correlation::forward(&g), g.batch, [x[1], outputs]), "{g:?}");
-        let mut stream = Stream::new(5).with("winograd").at(x.iter().sum::<usize>() as u64);
-        let [y, dx] = conv::against_the_sum(&g, &mut stream, |x, w, dy| {
-            let product = Product::detect();
-            [forward(product, &g, x, w, Epilogue::default()), input_gradient(product, &g, dy, w)]
-        });
-        [y, dx]
+        let data = Operands::draw(&g, &mut Stream::new(5).with("winograd").at(x.iter().sum::<usize>() as u64));
+        let product = Product::detect();
+        let y = forward(product, &g, &data.x, &data.w, Epilogue::default());
+        let dx = input_gradient(product, &g, &data.dy, &data.w);
+        let [want_y, want_dx, _] = reference(&g, &data);
+        let error = |got: &[f32], want: &[f64]| {
+            let scale = (want.iter().map(|v| v * v).sum::<f64>() / want.len() as f64).sqrt();
+            got.iter().zip(want).map(|(&a, b)| (f64::from(a) - b).abs()).fold(0.0, f64::max) / scale
+        };
+        [error(&y, &want_y), error(&dx, &want_dx)]
     }
 
     #[test]
