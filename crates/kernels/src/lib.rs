@@ -3,6 +3,9 @@
 //!
 //! Each operation has a fast implementation on Flex, Burn's pure-Rust CPU backend, and a function on plain tensors that
 //! falls back to Burn's own operations elsewhere. Results are equal bit for bit for any number of threads.
+//!
+//! Bounds are asserted where the build has debug assertions: `.ci/run` runs the tests that way too, on each instruction
+//! set, and `crates/kernels/valgrind.sh` runs them under memcheck.
 #![deny(missing_docs)]
 
 use burn::prelude::*;

@@ -62,7 +62,7 @@ pub(crate) fn run(
                 .iter()
                 .filter_map(|&(down, right, tap)| {
                     let row = c.origin[0] + (y * c.step[0] + down) as isize;
-                    (row >= 0 && (row as usize) < size[0]).then_some((image * size[0] + row as usize, right, tap))
+                    (row >= 0 && (row as usize) < size[0]).then(|| (image * size[0] + row as usize, right, tap))
                 })
                 .collect();
             let [(y0, sy), (x0, sx)] = c.target;

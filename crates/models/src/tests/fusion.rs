@@ -3,7 +3,7 @@ use burn::optim::GradientsParams;
 use burn::prelude::*;
 use subband_kernels::activation::Activation;
 
-use super::{feature_values, image, network, relative, small, strings, values, wave};
+use super::{KINDS, feature_values, image, network, relative, strings, values, wave};
 use crate::fuse::{Plan, Step};
 use crate::graph::{Graph, Op};
 use crate::{Mode, NetworkConfig, network_names};
@@ -86,7 +86,7 @@ fn every_step_comes_after_its_inputs_and_every_read_is_counted() {
 #[test]
 fn a_tap_does_not_depend_on_what_else_is_wanted() {
     let device = Device::flex();
-    for name in small() {
+    for name in KINDS {
         let net = network(name, 3, 10, &device);
         let all: Vec<String> = net.tap_names().into_iter().map(str::to_string).collect();
         let x = image(&net, 1, 19, 16, &device);

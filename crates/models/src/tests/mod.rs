@@ -45,6 +45,25 @@ fn small() -> impl Iterator<Item = &'static str> {
     network_names().into_iter().filter(move |name| !large.iter().any(|part| name.contains(part)))
 }
 
+/// One network of each builder and kind of block, the shallowest: deeper ones repeat the same steps.
+const KINDS: [&str; 15] = [
+    "cifar-resnet8",
+    "cifar-resnet20a",
+    "cifar-resnet8x4",
+    "cifar-wrn-16-1",
+    "cifar-wrn-16-2",
+    "cifar-vgg8",
+    "cifar-mobilenetv2",
+    "cifar-shufflenetv1",
+    "cifar-shufflenetv2",
+    "cifar-resnet18-wide",
+    "resnet18",
+    "resnet50",
+    "mobilenet_v2",
+    "deit_tiny_patch16_224",
+    "deit_tiny_distilled_patch16_224",
+];
+
 /// All values of a feature, the tokens off the grid included.
 fn feature_values(feature: Feature) -> Vec<f64> {
     match feature {
