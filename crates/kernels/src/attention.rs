@@ -44,9 +44,11 @@ struct Head<'a> {
     product: &'a Product,
     /// The sequence's rows of q, k and v, from this head's part of q on.
     qkv: &'a [f32],
-    /// Tokens T, width D of all heads and d of one.
+    /// Tokens T.
     tokens: usize,
+    /// Width D of all heads.
     width: usize,
+    /// Width d of one head.
     depth: usize,
 }
 
@@ -60,13 +62,13 @@ impl<'a> Head<'a> {
     /// A right operand `[T, d]` (tokens summed) from a part.
     fn columns(&self, part: usize) -> Panels {
         let rows = (self.tokens, 3 * self.width);
-        Panels::pack(self.product, Weights::matrix(self.part(part).data, (self.depth, 1), rows))
+        Panels::pack_alone(self.product, Weights::matrix(self.part(part).data, (self.depth, 1), rows))
     }
 
     /// A right operand `[d, T]`: the part transposed.
     fn transposed(&self, part: usize) -> Panels {
         let columns = (self.tokens, 3 * self.width);
-        Panels::pack(self.product, Weights::matrix(self.part(part).data, columns, (self.depth, 1)))
+        Panels::pack_alone(self.product, Weights::matrix(self.part(part).data, columns, (self.depth, 1)))
     }
 
     /// P into `scores`, `[T, T]`.
@@ -213,7 +215,12 @@ impl<B: Backend + AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff
 /// # Shapes
 /// - `qkv`: `[B, T, 3 D]`, each row q, then k, then v, each with the heads side by side; `heads` divides D
 /// - result: `[B, T, D]`, the heads side by side
+///
+/// # Panics
+/// When the rows are not three times a multiple of `heads`.
 pub fn self_attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
+    let width = qkv.dims()[2];
+    assert!(heads > 0 && width.is_multiple_of(3 * heads), "{width} values of q, k and v do not make {heads} heads");
     let empty = qkv.dims().contains(&0);
     if !crate::is_flex(&qkv) || qkv.dtype() != DType::F32 || empty {
         return composed(qkv, heads);

@@ -148,13 +148,17 @@ impl<B: Backend + LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C>
 ///
 /// # Shapes
 /// `x`: `[M, I]`, `w`: `[O, I]`, `bias`: `[O]`, result: `[M, O]`
+///
+/// # Panics
+/// When the shapes do not fit together, as Burn's own layer does.
 pub fn linear(x: Tensor<2>, w: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     let fits = x.dims()[1] == w.dims()[1] && x.dims().iter().chain(&w.dims()).all(|&n| n > 0);
     let fast = crate::is_flex(&x) && x.dtype() == DType::F32 && w.dtype() == DType::F32;
-    if !(fast && fits) {
+    let alike = bias.as_ref().is_none_or(|b| b.dtype() == DType::F32);
+    if !(fast && fits && alike) {
         return burn::tensor::module::linear(x, w.transpose(), bias);
     }
-    let bias = bias.unwrap_or_else(|| Tensor::zeros([w.dims()[0]], &x.device()));
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([w.dims()[0]], (&x.device(), DType::F32)));
     let (x, w, bias) = (x.into_dispatch(), w.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(<Dispatch as LinearOps>::subband_linear(x, w, bias))
 }

@@ -31,7 +31,8 @@ fn detected() -> Level {
         #[cfg(target_arch = "x86_64")]
         {
             let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && limit != "portable";
-            if avx2 && is_x86_feature_detected!("avx512f") && limit != "avx2" {
+            let avx512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+            if avx2 && avx512 && limit != "avx2" {
                 return Level::Avx512;
             }
             if avx2 {

@@ -100,9 +100,14 @@ impl Network {
         let mut inputs = inputs.into_iter();
         Ok(match (op, inputs.next(), inputs.next()) {
             (Op::Concat, Some(Value::Map(first)), second) => {
-                let rest = second.into_iter().chain(inputs);
-                let maps = rest.filter_map(|v| if let Value::Map(x) = v { Some(x) } else { None });
-                Value::Map(Tensor::cat(std::iter::once(first).chain(maps).collect(), 3))
+                let mut maps = vec![first];
+                for value in second.into_iter().chain(inputs) {
+                    match value {
+                        Value::Map(x) => maps.push(x),
+                        other => return Err(self.wrong_rank(step.node, Some(&other))),
+                    }
+                }
+                Value::Map(Tensor::cat(maps, 3))
             }
             (Op::Add, Some(Value::Map(a)), Some(Value::Map(b))) => Value::Map(batch_norm::add(a, b, step.activation)),
             (Op::BatchNorm(index), Some(Value::Map(x)), residual) => {
@@ -113,7 +118,9 @@ impl Network {
                 };
                 Value::Map(self.normalise(step, *index, x, residual, mode)?)
             }
-            (Op::Add, Some(Value::Tokens(a)), Some(Value::Tokens(b))) => Value::Tokens(a.map(|a| a + b.values)),
+            (Op::Add, Some(Value::Tokens(a)), Some(Value::Tokens(b))) => {
+                Value::Tokens(a.map(|a| step.activation.apply(a + b.values)))
+            }
             (Op::Mean, Some(Value::Vector(a)), Some(Value::Vector(b))) => Value::Vector((a + b) * 0.5),
             (Op::Tokens, Some(Value::Map(x)), None) => Value::Tokens(Tokens::from_map(x)),
             (Op::Token(index), Some(Value::Tokens(x)), None) => Value::Vector(x.token(*index)),

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::geometry::{ConvGeometry, Correlation};
 use super::strip::{Cut, Source, Strip, Task};
+use super::winograd;
 use crate::product::{Destination, Epilogue, Panel, Panels, Product, Step, Tile, Weights, even};
 
 /// Which index of the weights `[O, C/G, kh, kw]` plays the result's channel.
@@ -20,6 +21,7 @@ pub(crate) enum Direction {
 }
 
 thread_local! {
+    // Borrowed by a task that contains no parallel code: the thread cannot take up another task meanwhile.
     static ROOM: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -54,6 +56,10 @@ pub(crate) fn run(
             fill_zero(c, g.batch, (group * to, to), target);
             continue;
         }
+        if g.groups == 1 && winograd::applies(c, g.batch, [from, to]) {
+            winograd::run(product, c, source, columns(g, direction, weights, group, &taps(c)), epilogue, target);
+            continue;
+        }
         let packed = Panels::pack(product, columns(g, direction, weights, group, &taps(c)));
         let job = Job { product, c, source, packed: &packed, epilogue, target, first: group * to };
         job.run();
@@ -82,17 +88,15 @@ fn columns<'a>(
 
 /// A phase of the input gradient which no tap reaches.
 fn fill_zero(c: &Correlation, images: usize, (first, count): (usize, usize), target: Target) {
-    for image in 0..images {
-        for y in 0..c.size[0] {
-            for x in 0..c.size[1] {
-                target.data.fill(pixel_of(c, target, image, y, x) + first, count, 0.0);
-            }
+    (0..images * c.size[0]).into_par_iter().for_each(|row| {
+        for x in 0..c.size[1] {
+            target.data.fill(pixel_of(c, target, row / c.size[0], row % c.size[0], x) + first, count, 0.0);
         }
-    }
+    });
 }
 
 /// Where the channels of result (y, x) of an image start.
-fn pixel_of(c: &Correlation, target: Target, image: usize, y: usize, x: usize) -> usize {
+pub(crate) fn pixel_of(c: &Correlation, target: Target, image: usize, y: usize, x: usize) -> usize {
     let [(y0, sy), (x0, sx)] = c.target;
     ((image * target.size[0] + y0 + y * sy) * target.size[1] + x0 + x * sx) * target.channels
 }

@@ -30,9 +30,8 @@ fn by_tap(weights: &[f32], channels: usize) -> Vec<f32> {
     (0..weights.len()).map(|i| weights[i % channels * area + i / channels]).collect()
 }
 
-/// Results `first..last` along an axis whose taps `0..=most` all lie inside the source.
-fn inside(c: &Correlation, axis: usize, most: usize, size: usize) -> (usize, usize) {
-    let (origin, step, results) = (c.origin[axis], c.step[axis], c.size[axis]);
+/// Results `first..last` of a row of `results` whose taps `0..=most` all lie inside the source's `size` columns.
+fn inside(origin: isize, step: usize, results: usize, most: usize, size: usize) -> (usize, usize) {
     let first = if origin >= 0 { 0 } else { ((-origin) as usize).div_ceil(step) };
     let room = size as isize - origin - most as isize;
     let last = if room <= 0 { 0 } else { (room as usize).div_ceil(step) };
@@ -54,7 +53,7 @@ pub(crate) fn run(
     let map = Map { data: source, size, channels };
     for c in correlations {
         let most_right = c.taps.iter().map(|t| t.1).max().unwrap_or(0);
-        let between = inside(c, 1, most_right, size[1]);
+        let between = inside(c.origin[1], c.step[1], c.size[1], most_right, size[1]);
         (0..images * c.size[0]).into_par_iter().for_each(|index| {
             let (image, y) = (index / c.size[0], index % c.size[0]);
             // Taps of this row: source row, columns to the right, kernel index.
@@ -199,8 +198,9 @@ fn rows_of_sums_body<L: Lanes>(
                 let dys = index * width * map.channels + channel;
                 let mut acc = [zero::<L>(); TAPS];
                 // The range of x where all taps of this group are inside.
-                let shifted = Correlation { origin: [0, c.origin[1] + taps[0].1 as isize], ..Correlation::forward(g) };
-                let (first, last) = inside(&shifted, 1, taps[taps.len() - 1].1 - taps[0].1, map.size[1]);
+                let reach = taps[taps.len() - 1].1 - taps[0].1;
+                let origin = c.origin[1] + taps[0].1 as isize;
+                let (first, last) = inside(origin, c.step[1], width, reach, map.size[1]);
                 for x in 0..width {
                     let d = read::<L>(dy, dys + x * map.channels, count);
                     let whole = x >= first && x < last;

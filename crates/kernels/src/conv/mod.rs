@@ -6,7 +6,8 @@
 //! | case | method | why |
 //! |---|---|---|
 //! | 1x1, stride 1 | product of plain matrices over all pixels | nothing to pad, and tiles may cross rows |
-//! | depthwise | vectors of channels, taps one by one | one product per float read: bound by memory |
+//! | depthwise, all three directions | vectors of channels, taps one by one | one product per float read: bound by memory |
+//! | 3x3, stride 1, 32 channels or more on both sides, 64 tiles of 4x4 | Winograd (`winograd.rs`) | a quarter of the products |
 //! | forward, other | product that reads padded rows in place (`correlate.rs`) | a kernel row is one run of channels |
 //! | input gradient | the same over dY, one product per phase of the stride | every input pixel is written once |
 //! | weight gradient, up to 64 K weights | parts of the batch sum on their own | dW stays in cache |
@@ -32,6 +33,7 @@ mod strip;
 #[cfg(test)]
 mod tests;
 mod weight_gradient;
+mod winograd;
 
 use correlate::{Direction, Target};
 pub use geometry::ConvGeometry;
@@ -75,8 +77,22 @@ fn is_pointwise(g: &ConvGeometry) -> bool {
     g.groups == 1 && g.kernel == [1, 1] && g.stride == [1, 1] && g.padding == [0, 0]
 }
 
+/// The kernels below rely on these lengths.
+///
+/// # Panics
+/// When a slice has not the shape that `g` gives it.
+fn check(g: &ConvGeometry, x: Option<&[f32]>, w: Option<&[f32]>, y: Option<&[f32]>, bias: Option<&[f32]>) {
+    let input = g.batch * g.input[0] * g.input[1] * g.channels_in;
+    let weights = g.channels_out * g.group_in() * g.kernel[0] * g.kernel[1];
+    assert!(x.is_none_or(|x| x.len() == input), "x has not the shape of the convolution");
+    assert!(w.is_none_or(|w| w.len() == weights), "w has not the shape of the convolution");
+    assert!(y.is_none_or(|y| y.len() == g.pixels_out() * g.channels_out), "dy has not the shape of the convolution");
+    assert!(bias.is_none_or(|b| b.len() == g.channels_out), "the bias needs one value per output channel");
+}
+
 /// y, with an epilogue. The slices have the shapes of `g`.
 fn forward(product: &Product, g: &ConvGeometry, x: &[f32], w: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
+    check(g, Some(x), Some(w), None, epilogue.bias);
     let length = g.pixels_out() * g.channels_out;
     // SAFETY: every branch writes all pixels in all channels.
     unsafe {
@@ -117,6 +133,7 @@ fn finish(g: &ConvGeometry, y: Destination, epilogue: Epilogue<'_>) {
 }
 
 fn input_gradient(product: &Product, g: &ConvGeometry, dy: &[f32], w: &[f32]) -> Vec<f32> {
+    check(g, None, Some(w), Some(dy), None);
     let length = g.batch * g.input[0] * g.input[1] * g.channels_in;
     // SAFETY: the phases of the input cover all of its pixels.
     unsafe {
@@ -146,6 +163,7 @@ fn input_gradient(product: &Product, g: &ConvGeometry, dy: &[f32], w: &[f32]) ->
 }
 
 fn weight_gradient(product: &Product, g: &ConvGeometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    check(g, Some(x), None, Some(dy), None);
     if is_depthwise(g) {
         return depthwise::weight_gradient(g, x, dy);
     }
@@ -280,6 +298,9 @@ pub fn conv2d(x: Tensor<4>, w: Tensor<4>, bias: Option<Tensor<1>>, options: Conv
 ///
 /// # Shapes
 /// As [`conv2d`].
+///
+/// # Panics
+/// As [`conv2d`], and when the bias has not one value per output channel.
 pub fn conv2d_inference(
     x: Tensor<4>,
     w: Tensor<4>,
@@ -287,7 +308,8 @@ pub fn conv2d_inference(
     options: ConvOptions,
     activation: Activation,
 ) -> Tensor<4> {
-    let fast = if x.device().is_autodiff() { None } else { fast_geometry(&x, &w, options) };
+    let plain = !x.device().is_autodiff() && bias.dtype() == DType::F32;
+    let fast = if plain { fast_geometry(&x, &w, options) } else { None };
     let Some(g) = fast else { return activation.apply(conv2d(x, w, Some(bias), options)) };
     let (x, w, bias) = (x.into_dispatch(), w.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(<Dispatch as ConvInferenceOps>::subband_conv2d_inference(x, w, bias, g, activation))

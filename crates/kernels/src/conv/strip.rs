@@ -142,7 +142,7 @@ fn copy_row(origin: isize, source: &Source<'_>, image: usize, y: isize, row: &mu
     }
     let columns = row.len() / channels;
     let left = ((-origin).max(0) as usize).min(columns);
-    let from = origin.max(0) as usize;
+    let from = (origin.max(0) as usize).min(width);
     let inside = width.saturating_sub(from).min(columns - left);
     row[..left * channels].fill(0.0);
     row[(left + inside) * channels..].fill(0.0);

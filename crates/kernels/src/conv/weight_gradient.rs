@@ -197,6 +197,7 @@ with_lanes! {
 fn unpack_body<L: Lanes>(g: &ConvGeometry, sums: &[f32], width: usize, o: usize, dw: Destination, start: usize) {
     let (area, channels) = (g.kernel[0] * g.kernel[1], g.group_in());
     let depth = area * channels;
+    assert!(sums.len() <= i32::MAX as usize, "a group of more than 2^31 weights");
     for j in (0..depth).step_by(16) {
         let count = (depth - j).min(16);
         let places: [i32; 16] = std::array::from_fn(|i| {

@@ -15,7 +15,7 @@ mod tile;
 pub(crate) use lanes::{Avx2, Avx512};
 pub(crate) use lanes::{Lanes, Portable, with_lanes};
 pub(crate) use panels::{Panel, Panels, Weights};
-pub(crate) use rows::{Matrix, multiply, multiply_across, multiply_across_alone, multiply_alone};
+pub(crate) use rows::{Matrix, multiply, multiply_across, multiply_across_alone, multiply_alone, rows_of_panel};
 pub(crate) use table::Product;
 pub(crate) use tile::{Start, Step, Tile};
 
@@ -85,15 +85,15 @@ impl Destination {
 
     /// Writes `value` to `count` places from `index` on.
     pub fn fill(self, index: usize, count: usize, value: f32) {
-        debug_assert!(index + count <= self.length);
+        assert!(index + count <= self.length);
         for i in index..index + count {
-            // SAFETY: inside the buffer, asserted in debug builds; no other task writes here.
+            // SAFETY: inside the buffer, checked just above; no other task writes here.
             unsafe { self.pointer.add(i).write(value) };
         }
     }
 }
 
-/// Cuts `0..n` into pieces of nearly equal length, none above `most`: (start, length).
+/// Cuts `0..n` into pieces of nearly equal length, none above `most`: (start, length). Nothing gives one empty piece.
 pub(crate) fn even(n: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let pieces = n.div_ceil(most).max(1);
     let (short, longer) = (n / pieces, n % pieces);

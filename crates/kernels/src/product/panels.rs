@@ -87,17 +87,32 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// Packs; the panels in parallel.
+    /// Packs; the panels in parallel when there is enough to do.
     pub fn pack(product: &Product, w: Weights<'_>) -> Self {
+        let parallel = w.channels.0 * w.taps.len() * w.columns.0 >= SMALL;
+        Self::packed(product, w, parallel)
+    }
+
+    /// Packs without parallelism, for tasks that are one of many themselves.
+    pub fn pack_alone(product: &Product, w: Weights<'_>) -> Self {
+        Self::packed(product, w, false)
+    }
+
+    fn packed(product: &Product, w: Weights<'_>, parallel: bool) -> Self {
         let depth = w.channels.0 * w.taps.len();
         let list = Panel::cut(product, w.columns.0, depth);
         let length = w.columns.0.div_ceil(16) * 16 * depth;
         let pack = |data: Destination| {
             let task = |panel: &Panel| pack_panel(&w, panel, data.from(panel.offset));
-            if depth * w.columns.0 < SMALL { list.iter().for_each(task) } else { list.par_iter().for_each(task) }
+            if parallel { list.par_iter().for_each(task) } else { list.iter().for_each(task) }
         };
         // SAFETY: the panels cover the buffer, and each is written in whole vectors.
         let data = unsafe { Destination::filled(length, pack) };
+        Self { data, depth, list }
+    }
+
+    /// Panels that were filled elsewhere.
+    pub fn from_parts(data: Vec<f32>, depth: usize, list: Vec<Panel>) -> Self {
         Self { data, depth, list }
     }
 
@@ -146,6 +161,7 @@ with_lanes! {
 #[inline(always)]
 fn gather_body<L: Lanes>(w: &Weights<'_>, panel: &Panel, first: usize, count: usize, to: Destination) {
     let stride = w.columns.1;
+    assert!(15 * stride <= i32::MAX as usize, "weights of more than 2^31 numbers between two rows");
     let places: [i32; 16] = std::array::from_fn(|n| (n.min(count - 1) * stride) as i32);
     for_each_row(w, panel, |row, from| {
         let from = &w.data[first + from..];

@@ -41,6 +41,7 @@ pub(crate) fn multiply(
     c: Destination,
     c_row: usize,
 ) {
+    check(a, b, epilogue);
     let blocks = a.rows.div_ceil(ROWS);
     // Few rows: several tasks take different columns of the same rows.
     let groups = TASKS.div_ceil(blocks).min(b.list.len()).max(1);
@@ -56,6 +57,13 @@ pub(crate) fn multiply(
     if small { (0..blocks * groups).for_each(task) } else { (0..blocks * groups).into_par_iter().for_each(task) }
 }
 
+/// The tiles rely on these extents.
+fn check(a: Matrix<'_>, b: &Panels, epilogue: Epilogue<'_>) {
+    let columns = b.list.last().map_or(0, |p| p.column + p.columns());
+    assert!(a.columns == b.depth && a.rows > 0 && (a.rows - 1) * a.stride + a.columns <= a.data.len());
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == columns), "the bias needs one value per column");
+}
+
 /// [`multiply`] without parallelism, for tasks that are one of many themselves.
 pub(crate) fn multiply_alone(
     product: &Product,
@@ -65,11 +73,12 @@ pub(crate) fn multiply_alone(
     c: Destination,
     c_row: usize,
 ) {
+    check(a, b, epilogue);
     b.list.iter().for_each(|panel| rows_of_panel(product, a, 0..a.rows, (b, panel), epilogue, c, c_row));
 }
 
 /// Some rows of one panel.
-fn rows_of_panel(
+pub(crate) fn rows_of_panel(
     product: &Product,
     a: Matrix<'_>,
     rows: std::ops::Range<usize>,

@@ -10,6 +10,7 @@
 //! times), and Q V accumulators have to fit into the registers beside V vectors of B and one float of A.
 use super::lanes::Portable;
 use super::tile::{Tile, across, along};
+use crate::simd::{Level, level};
 
 type Kernel = unsafe fn(&Tile<'_>);
 /// `[V - 1][Q - 1]`
@@ -21,28 +22,30 @@ pub(crate) struct Product {
     one_row: Kernels,
     two_rows: Kernels,
     across: Kernels,
-    /// For tables and tests: `avx512`, `avx2` or `portable`.
+    /// `avx512`, `avx2` or `portable`, for the messages of tests.
     #[cfg_attr(not(test), allow(dead_code))]
     pub name: &'static str,
 }
 
 impl Product {
-    /// The best kernels of the running processor; `SUBBAND_SIMD=portable|avx2|avx512` narrows the choice (for tests).
+    /// The kernels of the running processor's [`level`].
     pub fn detect() -> &'static Self {
-        static CHOICE: std::sync::OnceLock<Product> = std::sync::OnceLock::new();
-        CHOICE.get_or_init(|| {
-            let wanted = std::env::var("SUBBAND_SIMD").unwrap_or_default();
-            let all = Self::available();
-            all.iter().find(|p| p.name == wanted).or(all.first()).copied().unwrap_or(PORTABLE)
-        })
+        match level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => &x86::AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => &x86::AVX2,
+            _ => &PORTABLE,
+        }
     }
 
     /// Every set of kernels that the running processor can execute, the fastest first.
+    #[cfg(test)]
     pub fn available() -> Vec<Self> {
         let mut list = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
                 list.push(x86::AVX512);
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -126,7 +129,7 @@ macro_rules! entries {
 
 entries!(Portable, along_portable, across_portable,);
 
-const PORTABLE: Product = kernels!(along_portable, along_portable, across_portable, "portable",
+static PORTABLE: Product = kernels!(along_portable, along_portable, across_portable, "portable",
     one_row: [1: 1 2 3 4]; two_rows: [1: 1 2]; across: [1: 1 2 3 4]);
 
 #[cfg(target_arch = "x86_64")]
@@ -137,10 +140,10 @@ mod x86 {
     entries!(Avx512, along_512, across_512, #[target_feature(enable = "avx512f")]);
     entries!(Avx2, along_2, across_2, #[target_feature(enable = "avx2,fma")]);
 
-    pub(super) const AVX512: Product = kernels!(along_512, along_512, across_512, "avx512",
+    pub(super) static AVX512: Product = kernels!(along_512, along_512, across_512, "avx512",
         one_row: [1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14] [2: 1 2 3 4 5 6 7 8 9 10 11 12] [3: 1 2 3 4 5 6 7 8 9];
         two_rows: [1: 1 2 3 4 5 6] [2: 1 2 3 4 5 6] [3: 1 2 3 4];
         across: [1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14] [2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14] [3: 1 2 3 4 5 6 7 8 9]);
-    pub(super) const AVX2: Product = kernels!(along_2, along_2, across_2, "avx2",
+    pub(super) static AVX2: Product = kernels!(along_2, along_2, across_2, "avx2",
         one_row: [1: 1 2 3 4 5 6]; two_rows: [1: 1 2 3]; across: [1: 1 2 3 4 5 6]);
 }

@@ -92,7 +92,7 @@ pub(crate) fn try_backward(
     })
 }
 
-/// [`try_backward`] for callers to whom a NaN does not matter (time measurement).
+/// [`try_backward`] where a NaN is an error: in the measurement of plans and benchmarks.
 pub(crate) fn backward(learner: &Learner, micro: &Micro, teacher: Option<&Network>) -> Result<Pass, TrainError> {
     match try_backward(learner, micro, teacher)? {
         Outcome::Done(pass) => Ok(pass),

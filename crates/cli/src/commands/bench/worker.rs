@@ -114,7 +114,7 @@ fn convolution(shape: &Convolution, repetition: Repetition, device: &Device) -> 
     };
     let [height, width] = shape.input;
     let x: Tensor<4> = random([shape.batch, height, width, shape.in_channels], device);
-    let kernel = [shape.out_channels, shape.in_channels / shape.groups, shape.kernel, shape.kernel];
+    let kernel = [shape.out_channels, shape.in_channels / shape.groups.max(1), shape.kernel, shape.kernel];
     let w: Tensor<4> = random(kernel, device);
     let forward = time(repetition, || drop(conv2d(x.clone(), w.clone(), None, options)));
     let leaf = |t: Tensor<4>, tracked: bool| Tensor::from_inner(t).set_require_grad(tracked);

@@ -1,9 +1,10 @@
 //! The defining sums in f64, and how far an f32 result may be from them.
 use super::super::*;
+use crate::conv::winograd;
 use subband_seed::Stream;
 
 /// A convolution's operands: X `[N, H, W, C]`, w `[O, C/G, kh, kw]`, dY `[N, H', W', O]`, all uniform in [-1, 1].
-pub(super) struct Operands {
+pub(in crate::conv) struct Operands {
     pub x: Vec<f32>,
     pub w: Vec<f32>,
     pub dy: Vec<f32>,
@@ -26,7 +27,7 @@ impl Operands {
 }
 
 /// The defining sum, in f64: y, dX and dW for a given dY.
-fn reference(g: &ConvGeometry, data: &Operands) -> [Vec<f64>; 3] {
+pub(in crate::conv) fn reference(g: &ConvGeometry, data: &Operands) -> [Vec<f64>; 3] {
     let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
     let (x, dy) = (wide(&data.x), wide(&data.dy));
     let (area, depth) = (g.kernel[0] * g.kernel[1], g.group_in());
@@ -81,12 +82,20 @@ pub(super) fn terms(g: &ConvGeometry) -> [usize; 3] {
     [g.group_in() * area + 1, g.group_out() * area, g.pixels_out()]
 }
 
+/// Winograd's transforms cancel digits: how many times the tolerance of the direct sum y and dX may use.
+fn allowances(g: &ConvGeometry) -> [f64; 2] {
+    let (inputs, outputs) = (g.channels_in, g.channels_out);
+    let many = |c: &Correlation| g.groups == 1 && winograd::applies(c, g.batch, [inputs, outputs]);
+    let factor = |winograd: bool| if winograd { 10.0 } else { 1.0 };
+    [factor(many(&Correlation::forward(g))), factor(Correlation::input_gradient(g).iter().any(many))]
+}
+
 /// Panics where `got` is further from `want` than the tolerance (or not a number); the largest share of it.
-fn compare(got: &[f32], want: &[f64], terms: usize, what: &str, g: &ConvGeometry) -> f64 {
+fn compare(got: &[f32], want: &[f64], (terms, factor): (usize, f64), what: &str, g: &ConvGeometry) -> f64 {
     assert_eq!(got.len(), want.len(), "{what} {g:?}");
     let mut most = 0f64;
     for (i, (&a, &b)) in got.iter().zip(want).enumerate() {
-        let (error, allowed) = ((f64::from(a) - b).abs(), tolerance(terms, b));
+        let (error, allowed) = ((f64::from(a) - b).abs(), factor * tolerance(terms, b));
         assert!(error <= allowed, "{what}[{i}]: {a} for {b}, {g:?}");
         most = most.max(error / allowed);
     }
@@ -109,18 +118,18 @@ pub(super) fn check(g: &ConvGeometry, stream: &mut Stream, variant: usize) -> f6
         *v += bias.map_or(0.0, |b| f64::from(b[i % g.channels_out]));
         *v = bounds.map_or(*v, |(low, high)| v.clamp(low.into(), high.into()));
     }
-    let ([terms_y, terms_dx, terms_dw], mut most) = (terms(g), 0f64);
+    let ([terms_y, terms_dx, terms_dw], [more_y, more_dx], mut most) = (terms(g), allowances(g), 0f64);
     for product in Product::available() {
         let name = product.name;
         spoil(y.len());
         let got = forward(&product, g, &data.x, &data.w, Epilogue { bias, bounds });
-        most = most.max(compare(&got, &y, terms_y, &format!("y {name}"), g));
+        most = most.max(compare(&got, &y, (terms_y, more_y), &format!("y {name}"), g));
         spoil(dx.len());
         let got = input_gradient(&product, g, &data.dy, &data.w);
-        most = most.max(compare(&got, &dx, terms_dx, &format!("dX {name}"), g));
+        most = most.max(compare(&got, &dx, (terms_dx, more_dx), &format!("dX {name}"), g));
         spoil(dw.len());
         let got = weight_gradient(&product, g, &data.x, &data.dy);
-        most = most.max(compare(&got, &dw, terms_dw, &format!("dW {name}"), g));
+        most = most.max(compare(&got, &dw, (terms_dw, 1.0), &format!("dW {name}"), g));
     }
     most
 }

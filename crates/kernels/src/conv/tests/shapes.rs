@@ -40,6 +40,12 @@ pub(super) fn of_networks() -> Vec<ConvGeometry> {
         // A large dW over several blocks of pixels.
         even([3, 70, 28, 28], [1, 70, 8, 8], 1, 4, 1, 1),
         even([2, 72, 33, 33], [16, 72, 8, 8], 1, 4, 1, 1),
+        // Winograd, in whole tiles and with some that stick out.
+        even([4, 32, 16, 16], [32, 32, 3, 3], 1, 1, 1, 1),
+        even([3, 33, 19, 22], [50, 33, 3, 3], 1, 1, 1, 1),
+        even([2, 48, 25, 30], [33, 48, 3, 3], 1, 0, 1, 1),
+        // An input-gradient phase that begins behind the end of dY.
+        ConvGeometry::new([1, 3, 4, 2], [5, 3, 1, 2], [1, 2], [0, 3], [1, 7], 1),
     ];
     list.into_iter().flatten().collect()
 }
