@@ -29,7 +29,7 @@ impl Tile {
     /// For rows of `channels` numbers, at least one.
     pub fn new(channels: usize) -> Self {
         let mut step = channels;
-        while channels <= NARROW && step % LANES != 0 {
+        while channels <= NARROW && !step.is_multiple_of(LANES) {
             step += channels;
         }
         let len = step * SHORTEST.div_ceil(step);
@@ -75,8 +75,11 @@ mod tests {
     fn tiles_are_whole_rows_and_whole_vectors() {
         for channels in 1..2100 {
             let tile = Tile::new(channels);
-            assert!(tile.len % channels == 0 && tile.block % tile.len == 0 && tile.len >= SHORTEST, "{tile:?}");
-            assert!(channels > NARROW || tile.len % LANES == 0 && tile.len <= 1024, "{tile:?}");
+            assert!(
+                tile.len.is_multiple_of(channels) && tile.block.is_multiple_of(tile.len) && tile.len >= SHORTEST,
+                "{tile:?}"
+            );
+            assert!(channels > NARROW || tile.len.is_multiple_of(LANES) && tile.len <= 1024, "{tile:?}");
             assert!(tile.block <= BLOCK.max(channels), "{tile:?}");
         }
     }

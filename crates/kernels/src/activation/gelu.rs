@@ -39,6 +39,7 @@ const DENSITY: f32 = 0.398_942_3;
 #[inline(always)]
 fn normal(x: f32) -> (f32, f32) {
     const SCALE: f32 = 0.28;
+    #[allow(clippy::excessive_precision, reason = "as the fit gave them; rounding is the compiler's")]
     const TAIL: [f32; 7] =
         [-0.056_942_224, 0.123_807_97, 0.005_626_391_2, 0.104_240_31, 0.099_507_13, 0.112_003_75, 0.111_695_595];
     const SERIES: [f64; 8] = [

@@ -12,6 +12,7 @@
 //! channels and there are enough tiles to make the transformed weights, four times as many, pay. As the number of tiles
 //! counts, the same image may differ in the last digits between batches of different size; and a NaN or an infinity
 //! spoils the tiles that read it as a whole, not only the results under the kernel.
+#![allow(clippy::needless_range_loop, reason = "small matrices, written with the indices of the equations")]
 use std::cell::RefCell;
 
 use rayon::prelude::*;

@@ -93,7 +93,7 @@ fn opaque(pointer: *const f32) -> *const f32 {
     {
         let mut pointer = pointer;
         // SAFETY: the assembly is empty.
-        unsafe { std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };
+        unsafe { std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, readonly, nostack, preserves_flags)) };
         pointer
     }
     #[cfg(not(target_arch = "x86_64"))]
