@@ -5,7 +5,7 @@ pub const SHORT: &str = "\
 Subband distils vision networks in the frequency domain: a large teacher guides a small student.
 
 Start here
-  subband distill recipes/quickstart.toml   teacher, student and two methods on handwritten digits, in minutes
+  subband distill recipes/quickstart.toml   teacher, student and three methods on handwritten digits, in minutes
   subband plan RECIPE                       shapes, adapters, memory and time of a recipe, before any training
 
 Your own images: a folder train/<class>/*.jpg and val/<class>/*.jpg

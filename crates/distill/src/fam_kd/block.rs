@@ -79,7 +79,7 @@ impl Adapter {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.norm.forward_relu(self.conv.forward(x))
+        self.norm.after(&self.conv, x, true)
     }
 }
 

@@ -166,7 +166,7 @@ impl Fusion {
     /// # Shapes
     /// x `[N, C, h, w]`, deeper `[N, M, ., .]`, size (H, W) to `[N, C_t, H, W]` and `[N, M, H, W]`.
     fn forward(&self, x: Tensor<4>, deeper: Option<Tensor<4>>, size: (usize, usize)) -> (Tensor<4>, Tensor<4>) {
-        let mut x = self.input_norm.forward(self.input.forward(x));
+        let mut x = self.input_norm.after(&self.input, x, false);
         if let (Some(attention), Some(y)) = (&self.attention, deeper) {
             let [_, _, h, w] = x.dims();
             let y = resize_nearest(y, (h, w));
@@ -174,7 +174,7 @@ impl Fusion {
             x = x * gates.clone().narrow(1, 0, 1) + y * gates.narrow(1, 1, 1);
         }
         let x = resize_nearest(x, size);
-        (self.output_norm.forward(self.output.forward(x.clone())), x)
+        (self.output_norm.after(&self.output, x.clone(), false), x)
     }
 }
 

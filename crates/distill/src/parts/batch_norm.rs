@@ -7,7 +7,7 @@ use subband_kernels::activation::Activation;
 use subband_kernels::batch_norm::{NormOptions, batch_norm_train};
 use subband_kernels::layout::{channels_first, channels_last};
 
-use crate::{Init, Parameters};
+use crate::{Conv, Init, Parameters};
 
 /// Batch normalisation with the statistics of the batch.
 ///
@@ -45,15 +45,27 @@ impl BatchNorm {
         self.run(x, true)
     }
 
+    /// Convolves and normalises, and clamps at zero if asked to: the map is turned once each way for both.
+    ///
+    /// # Shapes
+    /// As [`Conv::forward`].
+    pub fn after(&self, conv: &Conv, x: Tensor<4>, rectify: bool) -> Tensor<4> {
+        channels_first(self.run_last(conv.forward_last(channels_last(x)), rectify))
+    }
+
     fn run(&self, x: Tensor<4>, rectify: bool) -> Tensor<4> {
+        channels_first(self.run_last(channels_last(x), rectify))
+    }
+
+    fn run_last(&self, x: Tensor<4>, rectify: bool) -> Tensor<4> {
         let (gamma, beta) = (self.weight.val(), self.bias.val());
         if x.dtype() == DType::F64 {
             // The kernel's epsilon is an f32, which f64 would feel.
-            let y = burn::tensor::module::batch_norm_train(x, gamma, beta, 1e-5).output;
-            return if rectify { relu(y) } else { y };
+            let y = burn::tensor::module::batch_norm_train(channels_first(x), gamma, beta, 1e-5).output;
+            return channels_last(if rectify { relu(y) } else { y });
         }
         let activation = if rectify { Activation::Relu } else { Activation::None };
         let options = NormOptions { epsilon: 1e-5, activation };
-        channels_first(batch_norm_train(channels_last(x), gamma, beta, None, options).y)
+        batch_norm_train(x, gamma, beta, None, options).y
     }
 }

@@ -56,9 +56,17 @@ impl Conv {
     /// # Shapes
     /// `[N, C_in, H, W]` to `[N, C_out, ceil(H / stride), ceil(W / stride)]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        channels_first(self.forward_last(channels_last(x)))
+    }
+
+    /// Convolves a map that lies channels last, for a part that goes on with it so.
+    ///
+    /// # Shapes
+    /// `[N, H, W, C_in]` to `[N, ceil(H / stride), ceil(W / stride), C_out]`.
+    pub(super) fn forward_last(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();
         let padding = weight.dims()[2] / 2;
         let options = ConvOptions { stride: [self.stride; 2], padding: [padding; 2], ..Default::default() };
-        channels_first(conv2d(channels_last(x), weight, self.bias.as_ref().map(Param::val), options))
+        conv2d(x, weight, self.bias.as_ref().map(Param::val), options)
     }
 }
