@@ -9,7 +9,7 @@
 //! (Ioffe and Szegedy 2015.) Forward, x is read twice and y written once; the normalised values are not kept. Backward,
 //! a first pass takes the sums and a second writes dx, in the memory of dy when nobody else holds it. Whether the
 //! activation was closed is computed again from x; with a residual it is read from y, which the next operation keeps
-//! anyway, and the first pass leaves g for the second. [`rows`](crate::rows) says how the loops run.
+//! anyway, and the first pass leaves g for the second. `rows.rs` says how the loops run.
 use burn::backend::Dispatch;
 use burn::prelude::*;
 use burn::tensor::DType;
