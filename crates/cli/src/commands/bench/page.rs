@@ -112,10 +112,10 @@ pub fn write(path: &Path, section: Section, content: &str) -> Result<(), Failure
     Ok(files::write_atomic(path, renewed(path, section, content)?.as_bytes())?)
 }
 
-/// Whether [`write`] would find its place, so that nothing is measured in vain.
+/// Whether [`write()`] would find its place, so that nothing is measured in vain.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn check(path: &Path, section: Section) -> Result<(), Failure> {
     renewed(path, section, "").map(drop)
 }
