@@ -28,7 +28,9 @@ mod networks_tests;
 
 pub use error::{DistillError, Side};
 pub use fam_kd::{AttentionKind, FamKd, FamKdConfig, FilterKind, Graph, HighPassKind, TailKind, Variant};
-pub use freekd::{FrequencyKind, Grouping, PromptConfig, PromptSets, Prompts, Similarity};
+pub use freekd::{
+    FreeKd, FreeKdConfig, FrequencyKind, Grouping, MaskKind, Position, PromptConfig, PromptSets, Prompts, Similarity,
+};
 pub use method::{About, Cost, Method, MethodConfig, StepInput, Term, Wanted};
 pub use methods::attention_transfer::{AttentionTransfer, AttentionTransferConfig};
 pub use methods::compose::{Compose, ComposeConfig};

@@ -86,9 +86,8 @@ impl<B: Backend + DwtGradients> Backward<B, 2> for WeightedDistances {
     type State = KeptWeighted<B>;
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (signs, weights, shape, p) = ops.state;
-        let gradient = |g, negative| {
-            B::subband_haar_weighted_gradient(signs.clone(), weights.clone(), g, shape, &p, negative)
-        };
+        let gradient =
+            |g, negative| B::subband_haar_weighted_gradient(signs.clone(), weights.clone(), g, shape, &p, negative);
         binary::<B, _, _>(ops.parents, ops.node, grads, |g| gradient(g, false), |g| gradient(g, true));
     }
 }

@@ -69,12 +69,7 @@ impl Dwt2 {
     ///
     /// # Errors
     /// [`SpectralError::EmptyMap`], [`SpectralError::ShapeMismatch`].
-    pub fn weighted_l1(
-        &self,
-        x: Tensor<4>,
-        y: Tensor<4>,
-        weights: &BandWeights,
-    ) -> Result<Tensor<3>, SpectralError> {
+    pub fn weighted_l1(&self, x: Tensor<4>, y: Tensor<4>, weights: &BandWeights) -> Result<Tensor<3>, SpectralError> {
         not_empty(&x)?;
         expect_shape("maps to compare", &x.dims(), &y.dims())?;
         let [n, _, h, w] = x.dims();
