@@ -202,7 +202,7 @@ mod tests {
     use burn::module::list_param_ids;
 
     use super::*;
-    use crate::check::{book, device, features, labels, wave};
+    use crate::check::{book, device, features, labels, usual_table, wave};
     use crate::{TermConfig, TermWeight};
 
     fn table(text: &str) -> toml::Table {
@@ -237,7 +237,7 @@ mod tests {
             ("pooled", map(7, 1, 0.9)),
         ]));
         for name in method_names() {
-            let config = AnyMethodConfig::from_table(&table(&format!("method = '{name}'"))).unwrap();
+            let config = AnyMethodConfig::from_table(&table(&usual_table(name))).unwrap();
             let wanted = config.taps(&shapes()).unwrap();
             let method = config.init(&shapes(), "arm/term", Stream::new(1), &device()).unwrap();
             let run = |k: usize| {
