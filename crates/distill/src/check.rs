@@ -34,6 +34,14 @@ pub(crate) fn single<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_inner(x.inner().cast(DType::F32))
 }
 
+/// A table of a method as a term would write it: the method's defaults, but for keys that need a file.
+pub(crate) fn usual_table(name: &str) -> String {
+    match name {
+        "freekd" => "method = 'freekd'\nmasks = 'none'\nvariant = 'paper'".to_string(),
+        _ => format!("method = '{name}'"),
+    }
+}
+
 /// Values of `fixtures/oracle.tsv` by name.
 pub(crate) fn fixture(name: &str) -> Vec<f64> {
     let table = include_str!("../fixtures/oracle.tsv");

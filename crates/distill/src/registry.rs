@@ -12,6 +12,7 @@ use crate::{Compose, ComposeConfig};
 use crate::{Dkd, DkdConfig};
 use crate::{FamKd, FamKdConfig};
 use crate::{FitNet, FitNetConfig};
+use crate::{FreeKd, FreeKdConfig};
 use crate::{Kd, KdConfig};
 use crate::{Ofa, OfaConfig};
 use crate::{ReviewKd, ReviewKdConfig};
@@ -92,6 +93,11 @@ macro_rules! registry {
                 Ok(name_ids(method, path))
             }
 
+            /// The same method without files that only exist once a run is on its way; its parameters are equal.
+            fn without_files(&self) -> Self {
+                match self { $(Self::$method(config) => Self::$method(config.without_files()),)+ }
+            }
+
             fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
                 match self { $(Self::$method(config) => config.largest_temporary(book, batch),)+ }
             }
@@ -126,6 +132,8 @@ registry! {
     ReviewKd(ReviewKdConfig);
     /// Frequency attention module (Pham et al. 2024).
     FamKd(FamKdConfig);
+    /// Bands of a wavelet transform where learned prompts look (Zhang et al. 2024).
+    FreeKd(FreeKdConfig);
     /// One-for-all logits (Hao et al. 2023).
     Ofa(OfaConfig);
     /// A loss put together in the recipe.
@@ -135,7 +143,7 @@ registry! {
 impl AnyMethodConfig {
     /// What the method adds to a training step of `batch` samples. Builds the adapters once on `device` to count them.
     pub fn cost(&self, book: &ShapeBook, batch: usize, device: &Device) -> Result<Cost, DistillError> {
-        let method = self.init(book, "plan", Stream::new(0), device)?;
+        let method = self.without_files().init(book, "plan", Stream::new(0), device)?;
         let elements = self.largest_temporary(book, batch)?;
         Ok(Cost { parameters: method.num_params(), largest_temporary: elements * std::mem::size_of::<f32>() })
     }
@@ -194,7 +202,7 @@ mod tests {
     use burn::module::list_param_ids;
 
     use super::*;
-    use crate::check::{book, device, features, labels, wave};
+    use crate::check::{book, device, features, labels, usual_table, wave};
     use crate::{TermConfig, TermWeight};
 
     fn table(text: &str) -> toml::Table {
@@ -229,7 +237,7 @@ mod tests {
             ("pooled", map(7, 1, 0.9)),
         ]));
         for name in method_names() {
-            let config = AnyMethodConfig::from_table(&table(&format!("method = '{name}'"))).unwrap();
+            let config = AnyMethodConfig::from_table(&table(&usual_table(name))).unwrap();
             let wanted = config.taps(&shapes()).unwrap();
             let method = config.init(&shapes(), "arm/term", Stream::new(1), &device()).unwrap();
             let run = |k: usize| {
