@@ -34,12 +34,12 @@ pub(crate) fn single<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_inner(x.inner().cast(DType::F32))
 }
 
-/// Values of `fixtures/oracle.tsv` by name.
+/// Values of `fixtures/*.tsv` by name.
 pub(crate) fn fixture(name: &str) -> Vec<f64> {
-    let table = include_str!("../fixtures/oracle.tsv");
+    let table = concat!(include_str!("../fixtures/oracle.tsv"), include_str!("../fixtures/spatial.tsv"));
     let mut lines = table.lines().map(|line| line.split('\t'));
     let found = lines.find_map(|mut cells| (cells.next() == Some(name)).then(|| cells.collect::<Vec<_>>()));
-    let cells = found.unwrap_or_else(|| panic!("no fixture `{name}`; run fixtures/oracle.py"));
+    let cells = found.unwrap_or_else(|| panic!("no fixture `{name}`; run the scripts in fixtures/"));
     cells.into_iter().map(|v| v.parse().unwrap()).collect()
 }
 

@@ -7,10 +7,18 @@ use crate::keys::field_names;
 use crate::parameters::{Parameters, StateDict, load, name_ids, state};
 use crate::term::TERM_KEYS;
 use crate::{About, Cost, DistillError, Method, MethodConfig, ShapeBook, StepInput, Term, Wanted};
-use crate::{AttentionTransfer, Dkd, FamKd, FitNet, Kd, Ofa, ReviewKd, Rkd};
-use crate::{
-    AttentionTransferConfig, DkdConfig, FamKdConfig, FitNetConfig, KdConfig, OfaConfig, ReviewKdConfig, RkdConfig,
-};
+use crate::{AttentionTransfer, AttentionTransferConfig};
+use crate::{Cwd, CwdConfig};
+use crate::{Dist, DistConfig};
+use crate::{Dkd, DkdConfig};
+use crate::{FamKd, FamKdConfig};
+use crate::{FitNet, FitNetConfig};
+use crate::{Kd, KdConfig};
+use crate::{Mgd, MgdConfig};
+use crate::{Ofa, OfaConfig};
+use crate::{Pkd, PkdConfig};
+use crate::{ReviewKd, ReviewKdConfig};
+use crate::{Rkd, RkdConfig};
 use subband_models::nearest;
 
 macro_rules! registry {
@@ -123,6 +131,14 @@ registry! {
     FamKd(FamKdConfig);
     /// One-for-all logits (Hao et al. 2023).
     Ofa(OfaConfig);
+    /// Channels as distributions over places (Shu et al. 2021).
+    Cwd(CwdConfig);
+    /// Generation from a masked map (Yang et al. 2022).
+    Mgd(MgdConfig);
+    /// Correlation of channels (Cao et al. 2022).
+    Pkd(PkdConfig);
+    /// Correlation of predictions (Huang et al. 2022).
+    Dist(DistConfig);
 }
 
 impl AnyMethodConfig {
