@@ -31,6 +31,7 @@ pub use method::{About, Cost, Method, MethodConfig, StepInput, Term, Wanted};
 pub use methods::attention_transfer::{AttentionTransfer, AttentionTransferConfig};
 pub use methods::cwd::{Cwd, CwdConfig, CwdTail};
 pub use methods::dist::{Dist, DistConfig};
+pub use methods::compose::{Compose, ComposeConfig};
 pub use methods::dkd::{Dkd, DkdConfig};
 pub use methods::fitnet::{FitNet, FitNetConfig};
 pub use methods::kd::{Kd, KdConfig};

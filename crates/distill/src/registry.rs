@@ -10,6 +10,7 @@ use crate::{About, Cost, DistillError, Method, MethodConfig, ShapeBook, StepInpu
 use crate::{AttentionTransfer, AttentionTransferConfig};
 use crate::{Cwd, CwdConfig};
 use crate::{Dist, DistConfig};
+use crate::{Compose, ComposeConfig};
 use crate::{Dkd, DkdConfig};
 use crate::{FamKd, FamKdConfig};
 use crate::{FitNet, FitNetConfig};
@@ -139,6 +140,8 @@ registry! {
     Pkd(PkdConfig);
     /// Correlation of predictions (Huang et al. 2022).
     Dist(DistConfig);
+    /// A loss put together in the recipe.
+    Compose(ComposeConfig);
 }
 
 impl AnyMethodConfig {

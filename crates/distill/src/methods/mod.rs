@@ -2,6 +2,7 @@
 pub mod attention_transfer;
 pub mod cwd;
 pub mod dist;
+pub mod compose;
 pub mod dkd;
 pub mod fitnet;
 pub mod kd;
