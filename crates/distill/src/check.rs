@@ -153,6 +153,14 @@ pub(crate) fn book(student: &[(&str, &[usize; 3])], teacher: &[(&str, &[usize; 3
     ShapeBook { student: side(student), teacher: side(teacher), classes: 5 }
 }
 
+/// The shortest table of a method: its defaults, and what has none.
+pub(crate) fn least_keys(method: &str) -> String {
+    match method {
+        "maskd" => "method = 'maskd'\nuntrained = 6".to_string(),
+        _ => format!("method = '{method}'"),
+    }
+}
+
 /// Features with these maps (1x1 ones become vectors).
 pub(crate) fn features(taps: &[(&str, Tensor<4>)]) -> Features {
     let feature = |x: &Tensor<4>| match x.dims() {

@@ -23,6 +23,8 @@ mod term;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod heterogeneous_tests;
+#[cfg(test)]
 mod networks_tests;
 
 pub use error::{DistillError, Side};
@@ -35,6 +37,8 @@ pub use methods::compose::{Compose, ComposeConfig};
 pub use methods::dkd::{Dkd, DkdConfig};
 pub use methods::fitnet::{FitNet, FitNetConfig};
 pub use methods::kd::{Kd, KdConfig};
+pub use methods::maskd::tokens::ReceptiveTokens;
+pub use methods::maskd::{Maskd, MaskdConfig, MaskdForm};
 pub use methods::mgd::{Mgd, MgdConfig, MgdMask};
 pub use methods::ofa::{Ofa, OfaConfig};
 pub use methods::pkd::{Pkd, PkdConfig};

@@ -8,13 +8,14 @@ use crate::parameters::{Parameters, StateDict, load, name_ids, state};
 use crate::term::TERM_KEYS;
 use crate::{About, Cost, DistillError, Method, MethodConfig, ShapeBook, StepInput, Term, Wanted};
 use crate::{AttentionTransfer, AttentionTransferConfig};
+use crate::{Compose, ComposeConfig};
 use crate::{Cwd, CwdConfig};
 use crate::{Dist, DistConfig};
-use crate::{Compose, ComposeConfig};
 use crate::{Dkd, DkdConfig};
 use crate::{FamKd, FamKdConfig};
 use crate::{FitNet, FitNetConfig};
 use crate::{Kd, KdConfig};
+use crate::{Maskd, MaskdConfig};
 use crate::{Mgd, MgdConfig};
 use crate::{Ofa, OfaConfig};
 use crate::{Pkd, PkdConfig};
@@ -140,6 +141,8 @@ registry! {
     Pkd(PkdConfig);
     /// Correlation of predictions (Huang et al. 2022).
     Dist(DistConfig);
+    /// Error under learned masks (Huang et al. 2023).
+    Maskd(MaskdConfig);
     /// A loss put together in the recipe.
     Compose(ComposeConfig);
 }
@@ -206,7 +209,7 @@ mod tests {
     use burn::module::list_param_ids;
 
     use super::*;
-    use crate::check::{book, device, features, labels, wave};
+    use crate::check::{book, device, features, labels, least_keys, wave};
     use crate::{TermConfig, TermWeight};
 
     fn table(text: &str) -> toml::Table {
@@ -241,7 +244,7 @@ mod tests {
             ("pooled", map(7, 1, 0.9)),
         ]));
         for name in method_names() {
-            let config = AnyMethodConfig::from_table(&table(&format!("method = '{name}'"))).unwrap();
+            let config = AnyMethodConfig::from_table(&table(&least_keys(name))).unwrap();
             let wanted = config.taps(&shapes()).unwrap();
             let method = config.init(&shapes(), "arm/term", Stream::new(1), &device()).unwrap();
             let run = |k: usize| {

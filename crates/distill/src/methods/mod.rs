@@ -7,6 +7,7 @@ pub mod dkd;
 pub mod fitnet;
 pub mod kd;
 mod level;
+pub mod maskd;
 pub mod mgd;
 pub mod ofa;
 pub mod pkd;
