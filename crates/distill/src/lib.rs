@@ -26,14 +26,16 @@ mod check;
 mod heterogeneous_tests;
 #[cfg(test)]
 mod networks_tests;
+#[cfg(test)]
+mod pages_tests;
 
 pub use error::{DistillError, Side};
 pub use fam_kd::{AttentionKind, FamKd, FamKdConfig, FilterKind, Graph, HighPassKind, TailKind, Variant};
 pub use method::{About, Cost, Method, MethodConfig, StepInput, Term, Wanted};
 pub use methods::attention_transfer::{AttentionTransfer, AttentionTransferConfig};
+pub use methods::compose::{Compose, ComposeConfig};
 pub use methods::cwd::{Cwd, CwdConfig, CwdTail};
 pub use methods::dist::{Dist, DistConfig};
-pub use methods::compose::{Compose, ComposeConfig};
 pub use methods::dkd::{Dkd, DkdConfig};
 pub use methods::fitnet::{FitNet, FitNetConfig};
 pub use methods::kd::{Kd, KdConfig};

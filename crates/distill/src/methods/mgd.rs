@@ -242,8 +242,7 @@ mod tests {
             let expected = fixture(name)[0];
             let found = loss(&method, student.clone(), teacher.clone(), mask(mask_shape));
             assert!((found - expected).abs() < 1e-9, "{name}: {found}");
-            let found =
-                loss(&cast(method, DType::F32), single(student), single(teacher), single(mask(mask_shape)));
+            let found = loss(&cast(method, DType::F32), single(student), single(teacher), single(mask(mask_shape)));
             assert!((found / expected - 1.0).abs() < 5e-5, "{name}: {found}");
         }
     }

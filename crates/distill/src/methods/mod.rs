@@ -1,8 +1,8 @@
 //! The classical methods, one file each.
 pub mod attention_transfer;
+pub mod compose;
 pub mod cwd;
 pub mod dist;
-pub mod compose;
 pub mod dkd;
 pub mod fitnet;
 pub mod kd;

@@ -16,9 +16,7 @@ use super::level::{Level, Taps};
 use crate::parts::mean_squared_error;
 use crate::pieces::align::AlignConfig;
 use crate::pieces::normalization::Normalization;
-use crate::{
-    About, DistillError, Method, MethodConfig, Parameters, ShapeBook, StepInput, Term, Variant, Wanted,
-};
+use crate::{About, DistillError, Method, MethodConfig, Parameters, ShapeBook, StepInput, Term, Variant, Wanted};
 
 /// Keys of `method = "pkd"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,8 +123,8 @@ mod tests {
 
     use super::*;
     use crate::check::{
-        book, device, double, features, fill, fixture, gradient_error, labels, parameter_gradient_error, scalar, single,
-        values, wave,
+        book, device, double, features, fill, fixture, gradient_error, labels, parameter_gradient_error, scalar,
+        single, values, wave,
     };
 
     fn value(method: &Pkd, student: Tensor<4>, teacher: Tensor<4>) -> Tensor<1> {
@@ -174,8 +172,12 @@ mod tests {
 
     #[test]
     fn gradients_match_for_student_and_adapter() {
-        let cases =
-            [([2, 3, 4, 5], [3, 4, 5]), ([2, 2, 7, 5], [3, 4, 3]), ([3, 2, 1, 1], [2, 1, 1]), ([1, 2, 1, 5], [2, 1, 3])];
+        let cases = [
+            ([2, 3, 4, 5], [3, 4, 5]),
+            ([2, 2, 7, 5], [3, 4, 3]),
+            ([3, 2, 1, 1], [2, 1, 1]),
+            ([1, 2, 1, 5], [2, 1, 3]),
+        ];
         for ([n, c, h, w], teacher) in cases {
             for variant in [Variant::Reference, Variant::Paper] {
                 let method = method(variant, [c, h, w], teacher);

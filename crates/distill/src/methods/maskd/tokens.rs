@@ -44,7 +44,8 @@ impl ReceptiveTokens {
     pub fn new(parameters: &Parameters, tokens: usize, channels: usize, weighting: bool) -> Self {
         let conv = |name: &str, output: usize, side: usize| {
             let part = parameters.part(name);
-            Conv::new(&part, [channels, output], side, Init::kaiming_normal_fan_out(output * side * side)).with_bias(&part)
+            Conv::new(&part, [channels, output], side, Init::kaiming_normal_fan_out(output * side * side))
+                .with_bias(&part)
         };
         Self {
             map: parameters.tensor("map", [tokens, channels], Init::Normal(0.01)),
@@ -64,7 +65,7 @@ impl ReceptiveTokens {
     /// `[N, C, H, W]` to `[N, T, H, W]`, values in (0, 1).
     pub fn masks(&self, map: Tensor<4>) -> Tensor<4> {
         let [n, _, h, w] = map.dims();
-        let tokens = self.map.val().unsqueeze::<3>();
+        let tokens = self.map.val().cast(map.dtype()).unsqueeze::<3>();
         let count = tokens.dims()[1];
         sigmoid(tokens.matmul(map.flatten::<3>(2, 3))).reshape([n, count, h, w])
     }
@@ -134,7 +135,11 @@ pub fn write_tokens(path: &Path, taps: &[(String, ReceptiveTokens)]) -> Result<(
 ///
 /// # Errors
 /// [`DistillError::State`]: no file, a file of something else, a tap that it lacks.
-pub fn read_tokens(path: &Path, taps: &[String], parameters: &Parameters) -> Result<Vec<ReceptiveTokens>, DistillError> {
+pub fn read_tokens(
+    path: &Path,
+    taps: &[String],
+    parameters: &Parameters,
+) -> Result<Vec<ReceptiveTokens>, DistillError> {
     let fails = |reason: String| failed(format!("`{}`: {reason}", path.display()));
     let mut entries = weights::read(path).map_err(|e| fails(e.to_string()))?;
     if let Some(released) = released(&entries, taps) {
@@ -186,7 +191,11 @@ fn released(entries: &StateDict, taps: &[String]) -> Option<Result<StateDict, St
         entries.iter().filter_map(|(name, data)| part(name).map(|(k, rest)| (k, rest, data))).collect();
     let modules = found.iter().map(|(k, _, _)| k + 1).max()?;
     if modules != taps.len() {
-        return Some(Err(format!("it holds tokens for {modules} taps, the method reads {}: {}", taps.len(), taps.join(", "))));
+        return Some(Err(format!(
+            "it holds tokens for {modules} taps, the method reads {}: {}",
+            taps.len(),
+            taps.join(", ")
+        )));
     }
     Some(Ok(found.into_iter().map(|(k, rest, data)| (format!("{}.{rest}", taps[k]), data.clone())).collect()))
 }
