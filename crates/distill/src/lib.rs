@@ -24,7 +24,11 @@ mod term;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod heterogeneous_tests;
+#[cfg(test)]
 mod networks_tests;
+#[cfg(test)]
+mod pages_tests;
 
 pub use error::{DistillError, Side};
 pub use fam_kd::{AttentionKind, FamKd, FamKdConfig, FilterKind, Graph, HighPassKind, TailKind, Variant};
@@ -34,10 +38,16 @@ pub use freekd::{
 pub use method::{About, Cost, Method, MethodConfig, StepInput, Term, Wanted};
 pub use methods::attention_transfer::{AttentionTransfer, AttentionTransferConfig};
 pub use methods::compose::{Compose, ComposeConfig};
+pub use methods::cwd::{Cwd, CwdConfig, CwdTail};
+pub use methods::dist::{Dist, DistConfig};
 pub use methods::dkd::{Dkd, DkdConfig};
 pub use methods::fitnet::{FitNet, FitNetConfig};
 pub use methods::kd::{Kd, KdConfig};
+pub use methods::maskd::tokens::ReceptiveTokens;
+pub use methods::maskd::{Maskd, MaskdConfig, MaskdForm};
+pub use methods::mgd::{Mgd, MgdConfig, MgdMask};
 pub use methods::ofa::{Ofa, OfaConfig};
+pub use methods::pkd::{Pkd, PkdConfig};
 pub use methods::review_kd::{ReviewKd, ReviewKdConfig};
 pub use methods::rkd::{Rkd, RkdConfig};
 pub use parameters::{Init, Parameters, StateDict};

@@ -9,12 +9,17 @@ use crate::term::TERM_KEYS;
 use crate::{About, Cost, DistillError, Method, MethodConfig, ShapeBook, StepInput, Term, Wanted};
 use crate::{AttentionTransfer, AttentionTransferConfig};
 use crate::{Compose, ComposeConfig};
+use crate::{Cwd, CwdConfig};
+use crate::{Dist, DistConfig};
 use crate::{Dkd, DkdConfig};
 use crate::{FamKd, FamKdConfig};
 use crate::{FitNet, FitNetConfig};
 use crate::{FreeKd, FreeKdConfig};
 use crate::{Kd, KdConfig};
+use crate::{Maskd, MaskdConfig};
+use crate::{Mgd, MgdConfig};
 use crate::{Ofa, OfaConfig};
+use crate::{Pkd, PkdConfig};
 use crate::{ReviewKd, ReviewKdConfig};
 use crate::{Rkd, RkdConfig};
 use subband_models::nearest;
@@ -136,6 +141,16 @@ registry! {
     FreeKd(FreeKdConfig);
     /// One-for-all logits (Hao et al. 2023).
     Ofa(OfaConfig);
+    /// Channels as distributions over places (Shu et al. 2021).
+    Cwd(CwdConfig);
+    /// Generation from a masked map (Yang et al. 2022).
+    Mgd(MgdConfig);
+    /// Correlation of channels (Cao et al. 2022).
+    Pkd(PkdConfig);
+    /// Correlation of predictions (Huang et al. 2022).
+    Dist(DistConfig);
+    /// Error under learned masks (Huang et al. 2023).
+    Maskd(MaskdConfig);
     /// A loss put together in the recipe.
     Compose(ComposeConfig);
 }
@@ -202,7 +217,7 @@ mod tests {
     use burn::module::list_param_ids;
 
     use super::*;
-    use crate::check::{book, device, features, labels, usual_table, wave};
+    use crate::check::{book, device, features, labels, least_keys, wave};
     use crate::{TermConfig, TermWeight};
 
     fn table(text: &str) -> toml::Table {
@@ -237,7 +252,7 @@ mod tests {
             ("pooled", map(7, 1, 0.9)),
         ]));
         for name in method_names() {
-            let config = AnyMethodConfig::from_table(&table(&usual_table(name))).unwrap();
+            let config = AnyMethodConfig::from_table(&table(&least_keys(name))).unwrap();
             let wanted = config.taps(&shapes()).unwrap();
             let method = config.init(&shapes(), "arm/term", Stream::new(1), &device()).unwrap();
             let run = |k: usize| {

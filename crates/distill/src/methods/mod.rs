@@ -1,10 +1,16 @@
 //! The classical methods, one file each.
 pub mod attention_transfer;
 pub mod compose;
+pub mod cwd;
+pub mod dist;
 pub mod dkd;
 pub mod fitnet;
 pub mod kd;
+mod level;
+pub mod maskd;
+pub mod mgd;
 pub mod ofa;
+pub mod pkd;
 pub mod review_kd;
 pub mod rkd;
 
