@@ -42,7 +42,7 @@ mod portable;
 #[cfg(test)]
 mod tests;
 
-pub use band_means::BandMeans;
+pub use band_means::{BandMeans, LevelMeans};
 
 /// What a transform is made of.
 #[derive(Debug, Clone, PartialEq)]
