@@ -42,6 +42,9 @@ fn main() {
     for extra in ["variant = 'paper'", "filter = 'depthwise'", "graph = 'layer-to-layer'"] {
         tables.push(format!("method = 'fam-kd'\n{extra}"));
     }
+    for extra in ["wfd = 0.0", "afa = 0.0", "variant = 'paper'", "attention = 'window'"] {
+        tables.push(format!("method = 'monoafkd'\n{extra}"));
+    }
     println!("{:<50} {:>10} {:>12} {:>9}", "method", "parameters", "largest MiB", "ms");
     for text in tables {
         let config = AnyMethodConfig::from_table(&text.parse().expect("TOML")).expect("a registered method");

@@ -7,12 +7,16 @@ use crate::keys::field_names;
 use crate::parameters::{Parameters, StateDict, load, name_ids, state};
 use crate::term::TERM_KEYS;
 use crate::{About, Cost, DistillError, Method, MethodConfig, ShapeBook, StepInput, Term, Wanted};
+use crate::{Affinity, AffinityConfig};
 use crate::{AttentionTransfer, AttentionTransferConfig};
 use crate::{Compose, ComposeConfig};
 use crate::{Dkd, DkdConfig};
 use crate::{FamKd, FamKdConfig};
 use crate::{FitNet, FitNetConfig};
+use crate::{InfoNce, InfoNceConfig};
 use crate::{Kd, KdConfig};
+use crate::{MonoAfkd, MonoAfkdConfig};
+use crate::{Mse, MseConfig};
 use crate::{Ofa, OfaConfig};
 use crate::{ReviewKd, ReviewKdConfig};
 use crate::{Rkd, RkdConfig};
@@ -130,6 +134,14 @@ registry! {
     Ofa(OfaConfig);
     /// A loss put together in the recipe.
     Compose(ComposeConfig);
+    /// Crossed attention and wavelet bands (MonoAFKD).
+    MonoAfkd(MonoAfkdConfig);
+    /// Affinity between places (Chong et al. 2022).
+    Affinity(AffinityConfig);
+    /// Contrast within the batch (van den Oord et al. 2018).
+    InfoNce(InfoNceConfig);
+    /// Plain mean squared error.
+    Mse(MseConfig);
 }
 
 impl AnyMethodConfig {
