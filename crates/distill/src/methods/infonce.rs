@@ -75,10 +75,7 @@ impl MethodConfig for InfoNceConfig {
         };
         let (student, teacher) = (vector(Side::Student, &self.student_tap)?, vector(Side::Teacher, &self.teacher_tap)?);
         let align = AlignConfig { adapter: self.adapter, ..Default::default() };
-        Ok(InfoNce {
-            projector: align.init(Self::ABOUT.name, student, teacher, parameters)?,
-            config: self.clone(),
-        })
+        Ok(InfoNce { projector: align.init(Self::ABOUT.name, student, teacher, parameters)?, config: self.clone() })
     }
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {

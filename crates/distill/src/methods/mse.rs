@@ -130,7 +130,8 @@ mod tests {
     };
 
     fn method(over_taps: OverTaps, first: [usize; 3]) -> Mse {
-        let book = book(&[("stage1", &first), ("stage2", &[3, 2, 2])], &[("stage1", &[4, 5, 7]), ("stage2", &[3, 2, 2])]);
+        let book =
+            book(&[("stage1", &first), ("stage2", &[3, 2, 2])], &[("stage1", &[4, 5, 7]), ("stage2", &[3, 2, 2])]);
         let config = MseConfig { over_taps, ..Default::default() };
         fill(double(config.init(&book, &Parameters::new(Stream::new(3), &device())).unwrap()))
     }

@@ -100,11 +100,7 @@ fn agree<const D: usize>(what: &str, student: [usize; D], teacher: [usize; D]) -
 ///
 /// # Errors
 /// [`DistillError::Shapes`] when they do not fit together.
-pub fn masked_l1(
-    student: Tensor<4>,
-    teacher: Tensor<4>,
-    mask: Tensor<4, Bool>,
-) -> Result<Tensor<1>, DistillError> {
+pub fn masked_l1(student: Tensor<4>, teacher: Tensor<4>, mask: Tensor<4, Bool>) -> Result<Tensor<1>, DistillError> {
     let [n, c, h, w] = student.dims();
     agree("dense maps", student.dims(), teacher.dims())?;
     agree("mask and dense map (one channel)", [n, 1, h, w], mask.dims())?;
@@ -139,11 +135,7 @@ pub fn region_l1<const D: usize>(student: Tensor<D>, teacher: Tensor<D>) -> Resu
 ///
 /// # Errors
 /// [`DistillError::Shapes`] when they do not fit together.
-pub fn heading_loss(
-    student: Tensor<2>,
-    teacher: Tensor<2>,
-    bins: Tensor<1, Int>,
-) -> Result<Tensor<1>, DistillError> {
+pub fn heading_loss(student: Tensor<2>, teacher: Tensor<2>, bins: Tensor<1, Int>) -> Result<Tensor<1>, DistillError> {
     let [k, width] = student.dims();
     agree("headings", student.dims(), teacher.dims())?;
     agree("headings and true bins", [k], bins.dims())?;
@@ -195,16 +187,9 @@ mod tests {
 
     #[test]
     fn values_match_the_oracle() {
-        let losses =
-            head_losses(outputs(1.3, 0.41), outputs(0.2, 0.37), mask(true), labels(&[4, 0, 11])).unwrap();
-        let parts = [
-            &losses.offset_2d,
-            &losses.size_2d,
-            &losses.offset_3d,
-            &losses.size_3d,
-            &losses.depth,
-            &losses.heading,
-        ];
+        let losses = head_losses(outputs(1.3, 0.41), outputs(0.2, 0.37), mask(true), labels(&[4, 0, 11])).unwrap();
+        let parts =
+            [&losses.offset_2d, &losses.size_2d, &losses.offset_3d, &losses.size_3d, &losses.depth, &losses.heading];
         for (part, expected) in parts.into_iter().zip(fixture("monoafkd.heads")) {
             assert!((scalar(part.clone()) - expected).abs() < 1e-12, "{} {expected}", scalar(part.clone()));
         }

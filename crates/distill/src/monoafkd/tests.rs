@@ -12,7 +12,6 @@ use crate::check::{
     book, device, double, features, fill, fixture, gradient_error, labels, parameter_gradient_error, scalar, wave,
 };
 use crate::{Parameters, ShapeBook, Variant};
-use burn::prelude::*;
 
 fn student(shape: [usize; 4]) -> Tensor<4> {
     wave(shape, 1.3, 0.41)

@@ -18,7 +18,9 @@
 //! On Flex a task takes 16 groups side by side, one per lane, so that every step is whole vectors whatever d and L are.
 //! Of the forward pass only the signs are kept, a byte for each pair of tokens of a group; the weights, which would take
 //! `8 heads L L G` bytes, are computed again in the backward pass.
-use burn::backend::{Backend, Dispatch, Flex, backend_extension, flex::FlexTensor, tensor::FloatTensor, tensor::IntTensor};
+use burn::backend::{
+    Backend, Dispatch, Flex, backend_extension, flex::FlexTensor, tensor::FloatTensor, tensor::IntTensor,
+};
 use burn::prelude::*;
 use burn::tensor::DType;
 use burn::tensor::activation::softmax;

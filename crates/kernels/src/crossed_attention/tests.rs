@@ -72,7 +72,11 @@ fn one_token_attends_to_itself() {
 
 #[test]
 fn a_nan_reaches_its_group_only_and_threads_do_not_change_a_bit() {
-    let bits = |threads| in_pool(threads, || run([6, 70, 24], 2, 1.0, DType::F32, true).into_iter().map(f64::to_bits).collect::<Vec<_>>());
+    let bits = |threads| {
+        in_pool(threads, || {
+            run([6, 70, 24], 2, 1.0, DType::F32, true).into_iter().map(f64::to_bits).collect::<Vec<_>>()
+        })
+    };
     assert_eq!(bits(1), bits(2));
     assert_eq!(bits(1), bits(3));
     let mut data = vec![0.5f32; 2 * 8 * 6];
