@@ -7,6 +7,7 @@ use crate::keys::field_names;
 use crate::parameters::{Parameters, StateDict, load, name_ids, state};
 use crate::term::TERM_KEYS;
 use crate::{About, Cost, DistillError, Method, MethodConfig, ShapeBook, StepInput, Term, Wanted};
+use crate::{Affinity, AffinityConfig};
 use crate::{AttentionTransfer, AttentionTransferConfig};
 use crate::{Compose, ComposeConfig};
 use crate::{Cwd, CwdConfig};
@@ -15,9 +16,12 @@ use crate::{Dkd, DkdConfig};
 use crate::{FamKd, FamKdConfig};
 use crate::{FitNet, FitNetConfig};
 use crate::{FreeKd, FreeKdConfig};
+use crate::{InfoNce, InfoNceConfig};
 use crate::{Kd, KdConfig};
 use crate::{Maskd, MaskdConfig};
 use crate::{Mgd, MgdConfig};
+use crate::{MonoAfkd, MonoAfkdConfig};
+use crate::{Mse, MseConfig};
 use crate::{Ofa, OfaConfig};
 use crate::{Pkd, PkdConfig};
 use crate::{ReviewKd, ReviewKdConfig};
@@ -153,6 +157,14 @@ registry! {
     Maskd(MaskdConfig);
     /// A loss put together in the recipe.
     Compose(ComposeConfig);
+    /// Crossed attention and wavelet bands (MonoAFKD).
+    MonoAfkd(MonoAfkdConfig);
+    /// Affinity between places (Chong et al. 2022).
+    Affinity(AffinityConfig);
+    /// Contrast within the batch (van den Oord et al. 2018).
+    InfoNce(InfoNceConfig);
+    /// Plain mean squared error.
+    Mse(MseConfig);
 }
 
 impl AnyMethodConfig {

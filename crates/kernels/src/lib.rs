@@ -14,6 +14,7 @@ pub mod activation;
 pub mod attention;
 pub mod batch_norm;
 pub mod conv;
+pub mod crossed_attention;
 pub mod dwt;
 mod exponential;
 pub mod fft;

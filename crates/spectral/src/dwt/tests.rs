@@ -277,6 +277,40 @@ fn fused_band_means_agree_with_the_bands() {
 }
 
 #[test]
+fn fused_orientation_sums_agree_with_the_bands() {
+    for levels in 1..5 {
+        let [fast, slow] = both(&Dwt2Config::new("haar", levels));
+        for shape in [[1, 1, 1, 1], [2, 3, 5, 7], [1, 2, 28, 28], [2, 1, 33, 17], [1, 3, 16, 64], [1, 1, 3, 130]] {
+            for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
+                let x = map(shape, dtype);
+                let y = tensor(wave(shape, 1.3, 0.41), shape, dtype, &Device::flex());
+                let means = |d: &Dwt2| values(d.orientation_sum_l1(x.clone(), y.clone()).unwrap().values);
+                let (found, expected) = (means(&fast), means(&slow));
+                assert_eq!(found.len(), 1 + levels);
+                assert!(difference(&found, &expected) < tolerance, "{shape:?} {levels}: {found:?} {expected:?}");
+                let bands = slow.forward(x.clone() - y.clone()).unwrap();
+                let finest = values(bands.details[0].lh() + bands.details[0].hl() + bands.details[0].hh());
+                let mean = finest.iter().map(|v| v.abs()).sum::<f64>() / finest.len() as f64;
+                assert!((found[1] - mean).abs() < tolerance, "{shape:?} {levels}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_of_orientation_sums() {
+    for shape in [[1, 1, 1, 1], [2, 2, 5, 7], [1, 1, 20, 35]] {
+        for dwt in both(&Dwt2Config::new("haar", 3)).into_iter().chain(both(&Dwt2Config::new("db2", 2))) {
+            let weighted = |x: Tensor<4>, y: Tensor<4>| dwt.orientation_sum_l1(x, y).unwrap().weighted(0.7, 0.3);
+            let other = wave(shape, 1.3, 0.41);
+            let like = |x: &Tensor<4>| tensor(other.clone(), shape, DType::F64, &x.device());
+            check_gradient("x", shape, |x| weighted(x.clone(), like(&x)));
+            check_gradient("y", shape, |x| weighted(like(&x), x));
+        }
+    }
+}
+
+#[test]
 fn gradients_of_band_means() {
     for shape in [[1, 1, 1, 1], [2, 2, 5, 7], [1, 1, 20, 35]] {
         for dwt in both(&Dwt2Config::new("haar", 3)) {
