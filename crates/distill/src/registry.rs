@@ -9,6 +9,8 @@ use crate::term::TERM_KEYS;
 use crate::{About, Cost, DistillError, Method, MethodConfig, ShapeBook, StepInput, Term, Wanted};
 use crate::{AttentionTransfer, AttentionTransferConfig};
 use crate::{Compose, ComposeConfig};
+use crate::{Ffl, Sfakd, Sfkd, SpectralKd, UfdKd, WaveletKd};
+use crate::{FflConfig, SfakdConfig, SfkdConfig, SpectralKdConfig, UfdKdConfig, WaveletKdConfig};
 use crate::{Dkd, DkdConfig};
 use crate::{FamKd, FamKdConfig};
 use crate::{FitNet, FitNetConfig};
@@ -130,6 +132,18 @@ registry! {
     Ofa(OfaConfig);
     /// A loss put together in the recipe.
     Compose(ComposeConfig);
+    /// Wavelet bands refined in two streams (after Wang and Wang 2026, a reconstruction).
+    Sfkd(SfkdConfig);
+    /// Means and residuals over space and channels (UFD-KD's code).
+    UfdKd(UfdKdConfig);
+    /// Real Fourier spectra (Tian et al. 2024).
+    SpectralKd(SpectralKdConfig);
+    /// Depthwise spectral filter with a smooth high-pass (SFAKD's code).
+    Sfakd(SfakdConfig);
+    /// Wavelet detail bands (Zhang et al. 2022).
+    WaveletKd(WaveletKdConfig);
+    /// Focal frequency loss (Jiang et al. 2021).
+    Ffl(FflConfig);
 }
 
 impl AnyMethodConfig {

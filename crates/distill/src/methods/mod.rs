@@ -1,12 +1,17 @@
-//! The classical methods, one file each.
+//! The methods, one file or folder each.
 pub mod attention_transfer;
 pub mod compose;
 pub mod dkd;
+pub mod ffl;
 pub mod fitnet;
 pub mod kd;
 pub mod ofa;
 pub mod review_kd;
 pub mod rkd;
+pub mod sfakd;
+pub mod spectral_kd;
+pub mod ufd_kd;
+pub mod wavelet_kd;
 
 use burn::prelude::*;
 

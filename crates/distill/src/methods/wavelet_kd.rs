@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn values_match_pytorch_wavelets() {
+    fn values_match_the_oracle() {
         for (name, levels, low, shape) in [
             ("wavelet-kd.high", 4, 0.0, [2, 4, 9, 12]),
             ("wavelet-kd.both", 2, 1.0, [2, 4, 9, 12]),
