@@ -1,6 +1,6 @@
 //! Time of each method's loss, forward and backward, on the taps of ResNet56 to ResNet20 at 32x32, batch 64.
 //!
-//! `cargo bench -p subband-distill`
+//! `cargo bench -p subband-distill [-- NAME..]`: all methods, or those named.
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -42,6 +42,12 @@ fn main() {
     for extra in ["variant = 'paper'", "filter = 'depthwise'", "graph = 'layer-to-layer'"] {
         tables.push(format!("method = 'fam-kd'\n{extra}"));
     }
+    let all = "student_taps = ['stage1', 'stage2', 'stage3']\nteacher_taps = ['stage1', 'stage2', 'stage3']";
+    tables.push(format!("method = 'sfkd'\n{all}"));
+    tables.push("method = 'sfkd'\nrefine = false".to_string());
+    tables.push("method = 'ufd-kd'\nprojector = 'conv'".to_string());
+    let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    tables.retain(|t| asked.is_empty() || asked.iter().any(|name| t.starts_with(&format!("method = '{name}'"))));
     println!("{:<50} {:>10} {:>12} {:>9}", "method", "parameters", "largest MiB", "ms");
     for text in tables {
         let config = AnyMethodConfig::from_table(&text.parse().expect("TOML")).expect("a registered method");

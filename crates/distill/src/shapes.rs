@@ -36,12 +36,7 @@ impl ShapeBook {
     }
 
     /// The tap `given`, or else the deepest stage of one side.
-    pub fn tap_or_deepest(
-        &self,
-        method: &str,
-        side: Side,
-        given: &Option<String>,
-    ) -> Result<&TapInfo, DistillError> {
+    pub fn tap_or_deepest(&self, method: &str, side: Side, given: &Option<String>) -> Result<&TapInfo, DistillError> {
         match given.clone().or_else(|| self.stages(side).pop()) {
             Some(name) => self.tap(method, side, &name),
             None => Err(DistillError::Shapes {

@@ -103,9 +103,9 @@ impl MethodConfig for FflConfig {
 
     fn init(&self, book: &ShapeBook, parameters: &Parameters) -> Result<Ffl, DistillError> {
         let pairs = self.pairing().pairs(book)?;
-        let aligns = pairs.iter().map(|(s, t)| {
-            self.align.init(Self::ABOUT.name, s.shape, t.shape, &parameters.part("align").part(&s.name))
-        });
+        let aligns = pairs
+            .iter()
+            .map(|(s, t)| self.align.init(Self::ABOUT.name, s.shape, t.shape, &parameters.part("align").part(&s.name)));
         Ok(Ffl {
             aligns: aligns.collect::<Result<_, _>>()?,
             pairs: pairs.iter().map(|(s, t)| (s.name.clone(), t.name.clone())).collect(),

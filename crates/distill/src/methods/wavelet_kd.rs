@@ -97,9 +97,9 @@ impl MethodConfig for WaveletKdConfig {
     fn init(&self, book: &ShapeBook, parameters: &Parameters) -> Result<WaveletKd, DistillError> {
         let transform = self.transform()?;
         let pairs = self.pairing().pairs(book)?;
-        let aligns = pairs.iter().map(|(s, t)| {
-            self.align.init(Self::ABOUT.name, s.shape, t.shape, &parameters.part("align").part(&s.name))
-        });
+        let aligns = pairs
+            .iter()
+            .map(|(s, t)| self.align.init(Self::ABOUT.name, s.shape, t.shape, &parameters.part("align").part(&s.name)));
         Ok(WaveletKd {
             aligns: aligns.collect::<Result<_, _>>()?,
             pairs: pairs.iter().map(|(s, t)| (s.name.clone(), t.name.clone())).collect(),

@@ -78,8 +78,7 @@ impl SfkdConfig {
             return Ok(vec![(student, book.tap_or_deepest(name, Side::Teacher, &None)?.clone())]);
         }
         let (student, teacher) = (&self.student_taps, &self.teacher_taps);
-        let pairing =
-            Pairing { method: name, student, teacher, pooled: false, student_pre: false, teacher_pre: false };
+        let pairing = Pairing { method: name, student, teacher, pooled: false, student_pre: false, teacher_pre: false };
         pairing.pairs(book)
     }
 
