@@ -1,7 +1,7 @@
 //! Time of each method's loss, forward and backward, on the taps of ResNet56 to ResNet20 at 32x32, batch 64; then of
 //! MonoAFKD's parts on the four scales of its detector at 384x1280, batch 4.
 //!
-//! `cargo bench -p subband-distill`
+//! `cargo bench -p subband-distill [-- NAME..]`: all methods, or those named.
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -46,6 +46,13 @@ fn main() {
     for extra in ["wfd = 0.0", "afa = 0.0", "variant = 'paper'", "attention = 'window'"] {
         tables.push(format!("method = 'monoafkd'\n{extra}"));
     }
+    let all = "student_taps = ['stage1', 'stage2', 'stage3']\nteacher_taps = ['stage1', 'stage2', 'stage3']";
+    tables.push(format!("method = 'sfkd'\n{all}"));
+    tables.push("method = 'sfkd'\nrefine = false".to_string());
+    tables.push("method = 'ufd-kd'\nprojector = 'conv'".to_string());
+    let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wanted = |t: &String| asked.is_empty() || asked.iter().any(|name| t.starts_with(&format!("method = '{name}'")));
+    tables.retain(wanted);
     measure(&book, 64, tables, &device);
 
     let scales = [(64, 96, 320), (128, 48, 160), (256, 24, 80), (512, 12, 40)];
@@ -61,6 +68,7 @@ fn main() {
     let parts = ["afa = 0.0", "afa = 0.0\norientations = 'separate'", "wfd = 0.0", "wfd = 0.0\nvariant = 'paper'"];
     let mut tables: Vec<String> = parts.map(|part| format!("{bare}\n{part}")).to_vec();
     tables.push("method = 'affinity'\nadapter = 'none'".to_string());
+    tables.retain(wanted);
     measure(&book, 4, tables, &device);
 }
 

@@ -3,30 +3,13 @@ use burn::module::Module;
 use burn::prelude::*;
 use subband_seed::Stream;
 
+use subband_models::nearest;
+
 use crate::keys::field_names;
 use crate::parameters::{Parameters, StateDict, load, name_ids, state};
 use crate::term::TERM_KEYS;
-use crate::{About, Cost, DistillError, Method, MethodConfig, ShapeBook, StepInput, Term, Wanted};
-use crate::{Affinity, AffinityConfig};
-use crate::{AttentionTransfer, AttentionTransferConfig};
-use crate::{Compose, ComposeConfig};
-use crate::{Cwd, CwdConfig};
-use crate::{Dist, DistConfig};
-use crate::{Dkd, DkdConfig};
-use crate::{FamKd, FamKdConfig};
-use crate::{FitNet, FitNetConfig};
-use crate::{FreeKd, FreeKdConfig};
-use crate::{InfoNce, InfoNceConfig};
-use crate::{Kd, KdConfig};
-use crate::{Maskd, MaskdConfig};
-use crate::{Mgd, MgdConfig};
-use crate::{MonoAfkd, MonoAfkdConfig};
-use crate::{Mse, MseConfig};
-use crate::{Ofa, OfaConfig};
-use crate::{Pkd, PkdConfig};
-use crate::{ReviewKd, ReviewKdConfig};
-use crate::{Rkd, RkdConfig};
-use subband_models::nearest;
+// Every method and its configuration by name, so that a new one needs no import here.
+use crate::*;
 
 macro_rules! registry {
     ($($(#[$doc:meta])* $method:ident($config:ident);)+) => {
@@ -165,6 +148,18 @@ registry! {
     InfoNce(InfoNceConfig);
     /// Plain mean squared error.
     Mse(MseConfig);
+    /// Wavelet bands refined in two streams (after Wang and Wang 2026, a reconstruction).
+    Sfkd(SfkdConfig);
+    /// Means and residuals over space and channels (UFD-KD's code).
+    UfdKd(UfdKdConfig);
+    /// Real Fourier spectra (Tian et al. 2024).
+    SpectralKd(SpectralKdConfig);
+    /// Depthwise spectral filter with a smooth high-pass (SFAKD's code).
+    Sfakd(SfakdConfig);
+    /// Wavelet detail bands (Zhang et al. 2022).
+    WaveletKd(WaveletKdConfig);
+    /// Focal frequency loss (Jiang et al. 2021).
+    Ffl(FflConfig);
 }
 
 impl AnyMethodConfig {

@@ -1,9 +1,10 @@
-//! The classical methods, one file each.
+//! The methods, one file or folder each.
 pub mod attention_transfer;
 pub mod compose;
 pub mod cwd;
 pub mod dist;
 pub mod dkd;
+pub mod ffl;
 pub mod fitnet;
 pub mod infonce;
 pub mod kd;
@@ -15,6 +16,10 @@ pub mod ofa;
 pub mod pkd;
 pub mod review_kd;
 pub mod rkd;
+pub mod sfakd;
+pub mod spectral_kd;
+pub mod ufd_kd;
+pub mod wavelet_kd;
 
 use burn::prelude::*;
 
