@@ -7,10 +7,15 @@ use crate::keys::field_names;
 use crate::parameters::{Parameters, StateDict, load, name_ids, state};
 use crate::term::TERM_KEYS;
 use crate::{About, Cost, DistillError, Method, MethodConfig, ShapeBook, StepInput, Term, Wanted};
-use crate::{AttentionTransfer, Dkd, FamKd, FitNet, Kd, Ofa, ReviewKd, Rkd};
-use crate::{
-    AttentionTransferConfig, DkdConfig, FamKdConfig, FitNetConfig, KdConfig, OfaConfig, ReviewKdConfig, RkdConfig,
-};
+use crate::{AttentionTransfer, AttentionTransferConfig};
+use crate::{Compose, ComposeConfig};
+use crate::{Dkd, DkdConfig};
+use crate::{FamKd, FamKdConfig};
+use crate::{FitNet, FitNetConfig};
+use crate::{Kd, KdConfig};
+use crate::{Ofa, OfaConfig};
+use crate::{ReviewKd, ReviewKdConfig};
+use crate::{Rkd, RkdConfig};
 use subband_models::nearest;
 
 macro_rules! registry {
@@ -123,6 +128,8 @@ registry! {
     FamKd(FamKdConfig);
     /// One-for-all logits (Hao et al. 2023).
     Ofa(OfaConfig);
+    /// A loss put together in the recipe.
+    Compose(ComposeConfig);
 }
 
 impl AnyMethodConfig {
