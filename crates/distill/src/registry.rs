@@ -11,7 +11,9 @@ use crate::{AttentionTransfer, AttentionTransferConfig};
 use crate::{Compose, ComposeConfig};
 use crate::{Dkd, DkdConfig};
 use crate::{FamKd, FamKdConfig};
+use crate::{FdCmkd, FdCmkdConfig};
 use crate::{FitNet, FitNetConfig};
+use crate::{FreqKd, FreqKdConfig};
 use crate::{Kd, KdConfig};
 use crate::{Ofa, OfaConfig};
 use crate::{ReviewKd, ReviewKdConfig};
@@ -128,6 +130,10 @@ registry! {
     FamKd(FamKdConfig);
     /// One-for-all logits (Hao et al. 2023).
     Ofa(OfaConfig);
+    /// Two bands over space (Thaker et al. 2026).
+    FreqKd(FreqKdConfig);
+    /// Two bands over the channels, with shared classifiers (Liu et al. 2026).
+    FdCmkd(FdCmkdConfig);
     /// A loss put together in the recipe.
     Compose(ComposeConfig);
 }

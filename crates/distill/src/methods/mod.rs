@@ -2,7 +2,9 @@
 pub mod attention_transfer;
 pub mod compose;
 pub mod dkd;
+pub mod fd_cmkd;
 pub mod fitnet;
+pub mod freqkd;
 pub mod kd;
 pub mod ofa;
 pub mod review_kd;
