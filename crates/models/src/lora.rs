@@ -14,7 +14,7 @@
 //!
 //! [`Network::merged`] gives the plain network with W + m s B A: m = 1 computes the same, FreqKD's detector takes m = 1/2.
 //! In a state dict A and B are `lora_A` and `lora_B` beside the layer's `weight`.
-use burn::module::Module;
+use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::TensorData;
 use subband_seed::Stream;
@@ -153,7 +153,7 @@ impl Network {
             let change = factors.product(m * spec.scale);
             let sum = old.clone().without_autodiff() + change;
             let value = if old.is_autodiff() { sum.autodiff() } else { sum };
-            linear.weight = burn::module::Param::initialized(linear.weight.id, value);
+            linear.weight = Param::initialized(linear.weight.id, value);
         }
         Network::thawed(network, graph)
     }

@@ -4,6 +4,7 @@
 //! pure-Rust CPU backend, and a portable one made of tensor operations that runs on every other backend.
 #![deny(missing_docs)]
 
+pub mod analysis;
 pub mod band_distance;
 pub mod boundary;
 pub mod dct;

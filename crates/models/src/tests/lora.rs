@@ -78,7 +78,7 @@ fn it_starts_as_the_network_was_bit_for_bit() {
     let noise = noise(1, &[4, 7, 1]);
     for (mode, noise) in [(Mode::Eval, None), (Mode::Train, Some(&noise))] {
         let [a, b] = [&plain, &adapted].map(|net| net.forward_with(x.clone(), mode, &want, noise).unwrap());
-        assert_eq!(a.logits.into_data(), b.logits.into_data());
+        assert_eq!(a.logits.to_data(), b.logits.to_data());
         for tap in &want {
             let [a, b] = [&a, &b].map(|f| f.taps[tap].clone().into_map().into_data());
             assert_eq!(a, b, "{tap}");
