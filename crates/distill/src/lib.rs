@@ -1,6 +1,6 @@
 //! Distillation methods: classical and frequency-domain, with their adapters.
 //!
-//! A recipe's `[[arm.term]]` table becomes a [`TermConfig`]: the weight of the term ([`TermWeight`]) and the method
+//! A recipe's `[[arm.term]]` table becomes a [`TermConfig`]: the weight of the term ([`TermWeight`], [`Weight`]) and the method
 //! ([`AnyMethodConfig`]). From the tap shapes of both networks ([`ShapeBook`]) the configuration says which taps it
 //! reads ([`Wanted`]), what it costs ([`Cost`]) and builds an [`AnyMethod`], a Burn module with the trainable
 //! adapters. Each step the method turns a [`StepInput`] into [`Term`]s.
@@ -42,4 +42,4 @@ pub use parameters::{Init, Parameters, StateDict};
 pub use parts::{BatchNorm, Conv, adaptive_average_pool, resize_bilinear, resize_nearest};
 pub use registry::{AnyMethod, AnyMethodConfig, method_docs, method_names};
 pub use shapes::ShapeBook;
-pub use term::{TermConfig, TermWeight};
+pub use term::{TermConfig, TermWeight, Weight};

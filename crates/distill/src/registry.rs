@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
     use crate::check::{book, device, features, labels, wave};
-    use crate::{TermConfig, TermWeight};
+    use crate::{TermConfig, TermWeight, Weight};
 
     fn table(text: &str) -> toml::Table {
         text.parse().unwrap()
@@ -303,7 +303,10 @@ mod tests {
     fn tables_round_trip_and_mistakes_name_the_remedy() {
         for about in method_docs() {
             let term = TermConfig::from_table(&table(&format!("method = '{}'", about.name))).unwrap();
-            assert_eq!(term.weight, TermWeight { weight: about.weight, warmup_epochs: about.warmup_epochs });
+            assert_eq!(
+                term.weight,
+                TermWeight { weight: Weight::Fixed(about.weight), warmup_epochs: about.warmup_epochs }
+            );
             assert_eq!(TermConfig::from_table(&term.to_table()).unwrap(), term);
         }
         let message = |text: &str| TermConfig::from_table(&table(text)).unwrap_err().to_string();
@@ -321,8 +324,8 @@ mod tests {
 
     #[test]
     fn warm_up_is_linear_from_epoch_one() {
-        let weight = TermWeight { weight: 0.8, warmup_epochs: 20 };
-        assert_eq!([1, 10, 20, 21].map(|epoch| weight.at(epoch)), [0.8 / 20.0, 0.4, 0.8, 0.8]);
-        assert_eq!(TermWeight { weight: 0.9, warmup_epochs: 0 }.at(1), 0.9);
+        let weight = TermWeight { weight: Weight::Fixed(0.8), warmup_epochs: 20 };
+        assert_eq!([1, 10, 20, 21].map(|epoch| weight.at(epoch, 0.8)), [0.8 / 20.0, 0.4, 0.8, 0.8]);
+        assert_eq!(TermWeight { weight: Weight::Auto(0.5), warmup_epochs: 0 }.at(1, 0.9), 0.9);
     }
 }

@@ -23,7 +23,10 @@ mod table;
 
 pub use error::TrainError;
 pub use evaluate::{EvalResult, evaluate};
-pub use evidence::{ArmResult, EpochRecord, EpochResult, RunInfo, RunSummary, Scores, TeacherResult};
+pub use evidence::{
+    ArmResult, EpochRecord, EpochResult, PartProof, Proof, Reached, RunInfo, RunSummary, Scores, TapProof,
+    TeacherResult,
+};
 pub use measure::{StepConfig, StepTimes, TrainingStep};
 pub use plan::{ArmPlan, DataPlan, NetworkPlan, Plan, PlanOptions, TermPlan, TimePart, TimePlan};
 pub use recipe::Recipe;

@@ -2,13 +2,13 @@
 use std::path::PathBuf;
 
 use burn::prelude::*;
-use subband_data::Splits;
+use subband_data::{Batch, Splits, View};
 use subband_distill::{AnyMethod, ShapeBook, Wanted};
 use subband_models::{ModelError, Network, NetworkConfig, weights};
 use subband_seed::Stream;
 
 use crate::TrainError;
-use crate::learner::Learner;
+use crate::learner::{Inputs, Learner};
 use crate::recipe::{ArmRecipe, Recipe, TrainRecipe};
 
 /// The opened data and everything needed to build networks for it.
@@ -125,6 +125,19 @@ impl Setup {
         let seed = self.seed.with("init").with("adapters");
         let (methods, wanted) = methods(arm, self.book()?.as_ref(), seed, &autodiff)?;
         Ok(Learner::new(student, methods, arm.clone(), wanted))
+    }
+
+    /// Normal random images with random labels, for both views.
+    pub fn random(&self, count: usize, device: &Device) -> Inputs {
+        let mut stream = Stream::new(self.recipe.seed).with("plan");
+        let mut view = |role| {
+            let [channels, height, width] = self.shape(role);
+            let shape = [count, channels, height, width];
+            View { data: (0..shape.iter().product()).map(|_| stream.normal() as f32).collect(), shape }
+        };
+        let (student, teacher) = (view(Role::Student), view(Role::Teacher));
+        let labels = (0..count).map(|_| stream.below(self.splits.classes.len())).collect();
+        Inputs::new(Batch { step: 0, student, teacher: Some(teacher), labels, indices: (0..count).collect() }, device)
     }
 
     /// The batches of the training images; a last batch of a single image, which batch normalisation cannot use,

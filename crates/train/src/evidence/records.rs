@@ -116,6 +116,9 @@ pub struct ArmResult {
     pub last: EpochResult,
     /// Names of the loss terms.
     pub terms: Vec<String>,
+    /// What was measured for the terms with an automatic weight.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub auto_weights: BTreeMap<String, f64>,
 }
 
 /// The teacher in `results.json`.

@@ -4,10 +4,12 @@ mod time;
 
 use burn::prelude::*;
 use serde::Serialize;
+use subband_distill::Weight;
 use subband_models::{Network, TapInfo};
 
 use crate::TrainError;
 use crate::recipe::{ArmRecipe, Recipe};
+use crate::run::proof;
 use crate::setup::{Role, Setup};
 
 pub use time::{TimePart, TimePlan};
@@ -108,8 +110,8 @@ pub struct TermPlan {
     pub name: String,
     /// Method.
     pub method: String,
-    /// Full weight.
-    pub weight: f64,
+    /// Full weight: a number, or `auto:` and the share of the task's gradient.
+    pub weight: Weight,
     /// Epochs of warm-up.
     pub warmup_epochs: usize,
     /// Student taps it reads beside the logits.
@@ -135,10 +137,11 @@ impl Plan {
     ///
     /// # Errors
     /// Everything that would go wrong in training for reasons of wiring: missing images, weights of another network,
-    /// unknown taps, shapes that no adapter joins, a student frozen whole.
+    /// unknown taps, shapes that no adapter joins, a student frozen whole, a term that does not reach the student.
     pub fn with(recipe: &Recipe, device: &Device, options: PlanOptions) -> Result<Self, TrainError> {
         let setup = Setup::open(recipe)?;
         let plan = Self::wire(&setup, device)?;
+        proof::wiring(&setup, device)?;
         let time = if options.time { Some(time::measure(&setup, device)?) } else { None };
         Ok(Self { time, ..plan })
     }

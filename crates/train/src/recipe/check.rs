@@ -116,9 +116,20 @@ fn terms(arm: &ArmRecipe, path: &str, reader: &Reader<'_>) -> Result<(), TrainEr
     let mut names = vec!["task"];
     for (index, term) in arm.terms.iter().enumerate() {
         let path = format!("{path}.term.{index}");
-        let weight = term.weight.weight;
-        require(weight.is_finite() && weight > 0.0, &format!("{path}.weight"), reader, || {
-            format!("{weight} is not a finite factor above 0; remove the term to switch it off")
+        let (key, weight) = (format!("{path}.weight"), term.weight.weight);
+        require(weight.number().is_finite() && weight.number() > 0.0, &key, reader, || {
+            format!(
+                "{weight} is not a finite factor above 0: the term \"{}\" of arm \"{}\" would teach nothing; to leave it \
+                 out, remove its [[arm.term]] table",
+                term.name, arm.name
+            )
+        })?;
+        require(weight.share().is_none() || arm.task_weight > 0.0, &key, reader, || {
+            format!(
+                "{weight} is a share of the task's gradient, but `task_weight` of arm \"{}\" is 0; raise it or write a \
+                 number as the weight",
+                arm.name
+            )
         })?;
         require(!names.contains(&term.name.as_str()), &format!("{path}.name"), reader, || {
             format!("two terms of the arm are called \"{}\"; give one of them another `name`", term.name)

@@ -46,7 +46,7 @@ impl Folder {
     pub fn open(path: &Path, recipe: &Recipe, device: &Device, resume: bool) -> Result<Self, TrainError> {
         let recipe_path = path.join("recipe.toml");
         let mut resumed = 0;
-        if recipe_path.exists() {
+        if Self::begun(path) {
             if !resume {
                 return Err(TrainError::FolderInUse { path: path.into() });
             }
@@ -65,11 +65,14 @@ impl Folder {
         &self.path
     }
 
-    /// The folder of an arm, made if needed.
-    pub fn arm(&self, slug: &str) -> Result<ArmFolder, TrainError> {
-        let path = self.path.join("arms").join(slug);
-        files::create_folder(&path)?;
-        Ok(ArmFolder { path })
+    /// Whether there is a run at `path`.
+    pub fn begun(path: &Path) -> bool {
+        path.join("recipe.toml").exists()
+    }
+
+    /// The folder of an arm, which may not be there yet.
+    pub fn arm(&self, slug: &str) -> ArmFolder {
+        ArmFolder { path: self.path.join("arms").join(slug) }
     }
 
     pub fn write_results(&self, summary: &RunSummary) -> Result<(), TrainError> {
@@ -98,6 +101,11 @@ impl Folder {
 }
 
 impl ArmFolder {
+    /// Makes the folder.
+    pub fn create(&self) -> Result<(), TrainError> {
+        files::create_folder(&self.path)
+    }
+
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -146,6 +154,7 @@ impl ArmFolder {
 
     pub fn write_test(&self, fingerprint: &str, scores: &Scores) -> Result<(), TrainError> {
         let stamped = Stamped { fingerprint: fingerprint.into(), value: *scores };
+        self.create()?;
         write_json(&self.file("test.json"), &stamped)
     }
 }

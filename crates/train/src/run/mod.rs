@@ -5,6 +5,7 @@
 //! recipe.toml                      resolved recipe
 //! run.json                         versions, seed, device, machine
 //! results.json                     table of results, rewritten after each arm
+//! arms/<slug>/proof.json           every part of the loss at step 1
 //! arms/<slug>/metrics.jsonl        a line per step and per epoch
 //! arms/<slug>/checkpoint.safetensors
 //! arms/<slug>/student-best.safetensors, student-last.safetensors
@@ -14,10 +15,11 @@
 //! arms/teacher/...                 the same for the teacher, if the run trains it
 //! ```
 mod arm;
+mod auto;
 mod folder;
 mod nonfinite;
 mod progress;
-mod proof;
+pub(crate) mod proof;
 mod state;
 pub(crate) mod step;
 
@@ -39,6 +41,7 @@ use crate::setup::{Role, Setup};
 use crate::{Scores, TrainError};
 
 use arm::ArmRun;
+pub(crate) use auto::AutoWeights;
 use folder::Folder;
 pub use progress::{Event, Progress, Silent};
 
@@ -62,6 +65,10 @@ pub struct RunOptions<'a> {
 pub fn run(recipe: &Recipe, options: RunOptions<'_>) -> Result<RunSummary, TrainError> {
     let setup = Setup::open(recipe)?;
     let plan = Plan::wire(&setup, &options.device)?;
+    // A folder that is there was begun with this wiring.
+    if !Folder::begun(&options.out_dir) {
+        proof::wiring(&setup, &options.device)?;
+    }
     let folder = Folder::open(&options.out_dir, recipe, &options.device, options.resume)?;
     let mut runner = Runner { setup: &setup, plan: &plan, folder: &folder, device: options.device, index: 0 };
     runner.run(options.progress)
@@ -132,7 +139,7 @@ impl Runner<'_> {
         let arm = ArmRecipe { name: "teacher".into(), task_weight: 1.0, terms: Vec::new() };
         let autodiff = self.device.clone().autodiff();
         let learner = Learner::new(self.setup.teacher(&autodiff)?, Vec::new(), arm, Default::default());
-        let arm_folder = self.folder.arm("teacher")?;
+        let arm_folder = self.folder.arm("teacher");
         let done = ArmRun {
             setup: self.setup,
             folder: &arm_folder,
@@ -155,7 +162,7 @@ impl Runner<'_> {
     /// Test figures of a teacher that is not trained here; kept in the folder, so that a resumed run has them.
     fn test_as_loaded(&self, network: &Network, progress: &mut dyn Progress) -> Result<Scores, TrainError> {
         let fingerprint = self.folder.fingerprint(None);
-        let arm_folder = self.folder.arm("teacher")?;
+        let arm_folder = self.folder.arm("teacher");
         if let Some(scores) = arm_folder.test(&fingerprint) {
             return Ok(scores);
         }
@@ -178,7 +185,7 @@ impl Runner<'_> {
         let folded = folded.map(|network| network.fold_batch_norm(&learner.wanted.teacher));
         ArmRun {
             setup: self.setup,
-            folder: &self.folder.arm(&arm.slug())?,
+            folder: &self.folder.arm(&arm.slug()),
             slug: arm.slug(),
             fingerprint: self.folder.fingerprint(Some(arm)),
             train: &self.setup.recipe.train,
