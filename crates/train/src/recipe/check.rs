@@ -6,6 +6,12 @@ use crate::TrainError;
 /// Checks every value of a recipe that has been read.
 pub(super) fn check(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainError> {
     data(recipe, reader)?;
+    if let Some(merge) = recipe.student.merge {
+        require(merge.is_finite(), "student.merge", reader, || format!("{merge} is not a number"))?;
+        require(recipe.student.lora.is_some(), "student.merge", reader, || {
+            "there is nothing to merge: give `student.lora`, or leave `merge` out".into()
+        })?;
+    }
     train(&recipe.train, "train", reader)?;
     if let Some(given) = recipe.teacher.as_ref().and_then(|teacher| teacher.train.as_ref()) {
         train(given, "teacher.train", reader)?;
