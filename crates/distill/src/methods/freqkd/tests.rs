@@ -138,3 +138,17 @@ fn one_term_per_pair_of_taps() {
     assert_eq!(names, ["freqkd.stage1", "freqkd.stage2"]);
     assert_eq!(config.largest_temporary(&shapes, 3).unwrap(), 3 * 4 * 64);
 }
+
+#[test]
+fn the_composition_from_pieces_is_the_same() {
+    let text = "normalize = 'mean-l2'\ntransform = 'fft'\nsplit = 'rectangle'\nhigh = { weight = 0.1, distance = 'log-mse' }";
+    let composed: crate::ComposeConfig = toml::from_str(text).unwrap();
+    let shapes = book(&[("stage1", &[4, 9, 12])], &[("stage1", &[4, 9, 12])]);
+    let composed = composed.init(&shapes, &Parameters::new(Stream::new(2), &device())).unwrap();
+    let (s, t) = inputs([9, 12]);
+    let (student, teacher) = (features(&[("stage1", s.clone())]), features(&[("stage1", t.clone())]));
+    let input = StepInput { student: &student, teacher: &teacher, labels: labels(&[0, 1]), epoch: 1, step: 1 };
+    let sum: f64 = composed.forward(&input).unwrap().into_iter().map(|term| scalar(term.value)).sum();
+    let own = scalar(loss(&method(&FreqKdConfig::default(), [4, 9, 12], [4, 9, 12]), s, t));
+    assert!((sum - own).abs() < 1e-13, "{sum} for {own}");
+}
