@@ -38,7 +38,8 @@ Examples:
   subband distill mine.toml --resume               goes on after a crash or Ctrl-C, bit for bit
 
 The run folder gets recipe.toml (resolved), run.json, results.json, report.html and arms/<arm>/ with
-metrics.jsonl, the checkpoint, student-best.safetensors and student-last.safetensors (PyTorch names).";
+proof.json, metrics.jsonl, the checkpoint, student-best.safetensors and student-last.safetensors (PyTorch
+names). Several seeds: write seeds = [1, 2, 3] in the recipe in the place of seed.";
 
 /// Under `subband train --help`.
 pub const TRAIN: &str = "\

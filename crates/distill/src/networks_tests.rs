@@ -3,7 +3,7 @@ use burn::prelude::*;
 use subband_models::{Mode, Network, NetworkConfig};
 use subband_seed::Stream;
 
-use crate::check::{device, labels, single, wave};
+use crate::check::{device, labels, least_keys, single, wave};
 use crate::{AnyMethodConfig, ShapeBook, StepInput, method_names};
 
 fn network(name: &str, device: &Device) -> Network {
@@ -42,7 +42,7 @@ fn pairs_of_different_architectures_get_adapters() {
                 "fam-kd" => "method = 'fam-kd'\nfilter = 'depthwise'".to_string(),
                 // A transformer's blocks have no activation to read in front of.
                 "reviewkd" if size == 224 => "method = 'reviewkd'\nteacher_preactivation = false".to_string(),
-                _ => format!("method = '{name}'"),
+                _ => least_keys(name),
             };
             let made = config(&text).init(&book, "pair", Stream::new(1), &plain);
             assert!(made.is_ok(), "{teacher} to {student}, {name}: {}", made.unwrap_err());
@@ -66,7 +66,7 @@ fn step(student: &str, teacher: &str, size: usize) {
     let book = book(&student, &teacher, size);
     let images = single(wave([4, 3, size, size], 0.3, 0.37));
     for name in method_names() {
-        let config = config(&format!("method = '{name}'"));
+        let config = config(&least_keys(name));
         let wanted = config.taps(&book).unwrap();
         let method = config.init(&book, "step", Stream::new(1), &device).unwrap();
         let seen = teacher.forward(images.clone().inner(), Mode::Eval, &wanted.teacher).unwrap();

@@ -7,15 +7,25 @@ use crate::keys::field_names;
 use crate::parameters::{Parameters, StateDict, load, name_ids, state};
 use crate::term::TERM_KEYS;
 use crate::{About, Cost, DistillError, Method, MethodConfig, ShapeBook, StepInput, Term, Wanted};
+use crate::{Affinity, AffinityConfig};
 use crate::{AttentionTransfer, AttentionTransferConfig};
 use crate::{Compose, ComposeConfig};
+use crate::{Cwd, CwdConfig};
+use crate::{Dist, DistConfig};
 use crate::{Dkd, DkdConfig};
 use crate::{FamKd, FamKdConfig};
 use crate::{FdCmkd, FdCmkdConfig};
 use crate::{FitNet, FitNetConfig};
+use crate::{FreeKd, FreeKdConfig};
 use crate::{FreqKd, FreqKdConfig};
+use crate::{InfoNce, InfoNceConfig};
 use crate::{Kd, KdConfig};
+use crate::{Maskd, MaskdConfig};
+use crate::{Mgd, MgdConfig};
+use crate::{MonoAfkd, MonoAfkdConfig};
+use crate::{Mse, MseConfig};
 use crate::{Ofa, OfaConfig};
+use crate::{Pkd, PkdConfig};
 use crate::{ReviewKd, ReviewKdConfig};
 use crate::{Rkd, RkdConfig};
 use subband_models::nearest;
@@ -94,6 +104,11 @@ macro_rules! registry {
                 Ok(name_ids(method, path))
             }
 
+            /// The same method without files that only exist once a run is on its way; its parameters are equal.
+            fn without_files(&self) -> Self {
+                match self { $(Self::$method(config) => Self::$method(config.without_files()),)+ }
+            }
+
             fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
                 match self { $(Self::$method(config) => config.largest_temporary(book, batch),)+ }
             }
@@ -128,20 +143,40 @@ registry! {
     ReviewKd(ReviewKdConfig);
     /// Frequency attention module (Pham et al. 2024).
     FamKd(FamKdConfig);
+    /// Bands of a wavelet transform where learned prompts look (Zhang et al. 2024).
+    FreeKd(FreeKdConfig);
     /// One-for-all logits (Hao et al. 2023).
     Ofa(OfaConfig);
     /// Two bands over space (Thaker et al. 2026).
     FreqKd(FreqKdConfig);
     /// Two bands over the channels, with shared classifiers (Liu et al. 2026).
     FdCmkd(FdCmkdConfig);
+    /// Channels as distributions over places (Shu et al. 2021).
+    Cwd(CwdConfig);
+    /// Generation from a masked map (Yang et al. 2022).
+    Mgd(MgdConfig);
+    /// Correlation of channels (Cao et al. 2022).
+    Pkd(PkdConfig);
+    /// Correlation of predictions (Huang et al. 2022).
+    Dist(DistConfig);
+    /// Error under learned masks (Huang et al. 2023).
+    Maskd(MaskdConfig);
     /// A loss put together in the recipe.
     Compose(ComposeConfig);
+    /// Crossed attention and wavelet bands (MonoAFKD).
+    MonoAfkd(MonoAfkdConfig);
+    /// Affinity between places (Chong et al. 2022).
+    Affinity(AffinityConfig);
+    /// Contrast within the batch (van den Oord et al. 2018).
+    InfoNce(InfoNceConfig);
+    /// Plain mean squared error.
+    Mse(MseConfig);
 }
 
 impl AnyMethodConfig {
     /// What the method adds to a training step of `batch` samples. Builds the adapters once on `device` to count them.
     pub fn cost(&self, book: &ShapeBook, batch: usize, device: &Device) -> Result<Cost, DistillError> {
-        let method = self.init(book, "plan", Stream::new(0), device)?;
+        let method = self.without_files().init(book, "plan", Stream::new(0), device)?;
         let elements = self.largest_temporary(book, batch)?;
         Ok(Cost { parameters: method.num_params(), largest_temporary: elements * std::mem::size_of::<f32>() })
     }
@@ -200,7 +235,7 @@ mod tests {
     use burn::module::list_param_ids;
 
     use super::*;
-    use crate::check::{book, device, features, labels, wave};
+    use crate::check::{book, device, features, labels, least_keys, wave};
     use crate::{TermConfig, TermWeight, Weight};
 
     fn table(text: &str) -> toml::Table {
@@ -235,7 +270,7 @@ mod tests {
             ("pooled", map(7, 1, 0.9)),
         ]));
         for name in method_names() {
-            let config = AnyMethodConfig::from_table(&table(&format!("method = '{name}'"))).unwrap();
+            let config = AnyMethodConfig::from_table(&table(&least_keys(name))).unwrap();
             let wanted = config.taps(&shapes()).unwrap();
             let method = config.init(&shapes(), "arm/term", Stream::new(1), &device()).unwrap();
             let run = |k: usize| {

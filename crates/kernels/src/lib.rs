@@ -15,6 +15,7 @@ pub mod attention;
 pub mod band_distance;
 pub mod batch_norm;
 pub mod conv;
+pub mod crossed_attention;
 pub mod dwt;
 mod exponential;
 pub mod fft;

@@ -25,8 +25,8 @@ mod table;
 pub use error::TrainError;
 pub use evaluate::{EvalResult, evaluate};
 pub use evidence::{
-    ArmResult, EpochRecord, EpochResult, PartProof, Proof, Reached, RunInfo, RunSummary, Scores, TapProof,
-    TeacherResult,
+    ArmResult, EpochRecord, EpochResult, PartProof, Proof, Reached, RunInfo, RunSummary, Scores, SeedSummary, Spread,
+    TapProof, TeacherResult, by_arm,
 };
 pub use measure::{StepConfig, StepTimes, TrainingStep};
 pub use plan::{ArmPlan, DataPlan, NetworkPlan, Plan, PlanOptions, TermPlan, TimePart, TimePlan};

@@ -45,6 +45,11 @@ impl Setup {
         Ok(Self { recipe: recipe.clone(), splits, seed: Stream::new(recipe.seed) })
     }
 
+    /// The same images and teacher for another seed's student, adapters, order and augmentation.
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self { recipe: self.recipe.clone(), splits: self.splits.with_seed(seed), seed: Stream::new(seed) }
+    }
+
     /// Channels, height and width of a network's input; the two views may differ.
     pub fn shape(&self, role: Role) -> [usize; 3] {
         match role {
@@ -98,8 +103,11 @@ impl Setup {
             .map_err(|source| TrainError::model("student.frozen", source))?;
         if network.trainable_count() == 0 {
             return Err(TrainError::Wiring(format!(
-                "the student `{}` has no trainable parameter: `student.frozen = {:?}` freezes all of it",
-                recipe.network, recipe.frozen
+                "the student `{}` has no trainable parameter: `student.frozen = {:?}` freezes all of it, so nothing can \
+                 be learned through {}",
+                recipe.network,
+                recipe.frozen,
+                self.taps_read().join(", ")
             )));
         }
         Ok(network)
@@ -113,6 +121,17 @@ impl Setup {
     /// The randomness of a training step: of seed, epoch and step, counted from 1.
     pub fn noise(&self, epoch: usize, step: usize) -> Stream {
         self.seed.with("dropout").at(epoch as u64).at(step as u64)
+    }
+
+    /// The student taps that the arms' losses read.
+    fn taps_read(&self) -> Vec<String> {
+        let mut all = vec!["logits".to_string()];
+        if let Ok(Some(book)) = self.book() {
+            for term in self.recipe.arms.iter().flat_map(|arm| &arm.terms) {
+                merge(&mut all, term.method.taps(&book).map(|taps| taps.student).unwrap_or_default());
+            }
+        }
+        all
     }
 
     /// Taps of both networks, if there is a teacher.

@@ -1,6 +1,8 @@
 //! `run.json`: which program ran where.
 use serde::{Deserialize, Serialize};
 
+use crate::recipe::Recipe;
+
 /// Versions, seed, device and machine of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInfo {
@@ -8,8 +10,11 @@ pub struct RunInfo {
     pub version: String,
     /// Version of the tensor library.
     pub burn: String,
-    /// The recipe's seed.
+    /// The recipe's seed, the first of several.
     pub seed: u64,
+    /// All of several seeds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<u64>,
     /// Compute device.
     pub device: String,
     /// Threads of the CPU work.
@@ -28,12 +33,13 @@ pub struct RunInfo {
 
 impl RunInfo {
     /// Describes this process.
-    pub fn new(seed: u64, device: &burn::prelude::Device, resumed: usize) -> Self {
+    pub fn new(recipe: &Recipe, device: &burn::prelude::Device, resumed: usize) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
             burn: "0.22.1".into(),
-            seed,
+            seed: recipe.seed,
+            seeds: recipe.seeds.clone(),
             device: device_name(device),
             threads: rayon::current_num_threads(),
             processor: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".into()),

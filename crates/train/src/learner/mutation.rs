@@ -16,12 +16,22 @@ thread_local! {
     static FAULT: RefCell<Option<(Place, String)>> = const { RefCell::new(None) };
 }
 
-/// Runs `work` on this thread with the tap cut there.
-pub(crate) fn with<T>(place: Place, tap: &str, work: impl FnOnce() -> T) -> T {
+/// Cuts the tap there from now on, on this thread.
+pub(crate) fn set(place: Place, tap: &str) {
     FAULT.set(Some((place, tap.to_string())));
+}
+
+/// Runs `work` and mends what it has cut.
+pub(crate) fn cleared<T>(work: impl FnOnce() -> T) -> T {
     let result = work();
     FAULT.set(None);
     result
+}
+
+/// Runs `work` on this thread with the tap cut there.
+pub(crate) fn with<T>(place: Place, tap: &str, work: impl FnOnce() -> T) -> T {
+    set(place, tap);
+    cleared(work)
 }
 
 /// The features, with the tap detached if that is this thread's fault.

@@ -40,6 +40,8 @@ pub struct Plan {
     pub teacher: Option<NetworkPlan>,
     /// The student.
     pub student: NetworkPlan,
+    /// Several seeds, with each of which every arm is trained; empty for one.
+    pub seeds: Vec<u64>,
     /// The arms.
     pub arms: Vec<ArmPlan>,
     /// Estimated time, if it was asked for.
@@ -99,7 +101,7 @@ pub struct ArmPlan {
     pub aux_params: usize,
     /// Bytes of student and adapters: parameters, gradients and optimiser state.
     pub state_bytes: u64,
-    /// Optimiser steps.
+    /// Optimiser steps of one training.
     pub steps: usize,
 }
 
@@ -166,6 +168,7 @@ impl Plan {
             data: data_plan(setup),
             teacher,
             student: network_plan(setup, Role::Student, &student, weights)?,
+            seeds: recipe.seeds.clone(),
             arms,
             time: None,
         })

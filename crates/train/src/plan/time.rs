@@ -28,9 +28,11 @@ pub struct TimePart {
     pub name: String,
     /// Seconds of one optimiser step.
     pub step_seconds: f64,
-    /// Optimiser steps.
+    /// Optimiser steps of one training.
     pub steps: usize,
-    /// Seconds of all steps and evaluations.
+    /// Trainings: one for each seed.
+    pub runs: usize,
+    /// Seconds of all steps and evaluations of all trainings.
     pub seconds: f64,
 }
 
@@ -93,5 +95,7 @@ fn part(
         setup.splits.validation.as_ref().map_or(0, |v| v.len()) * train.epochs + 2 * setup.splits.test.len();
     let step_seconds = best * train.accumulate as f64;
     let seconds = best * (batches * train.epochs) as f64 + image * evaluated as f64;
-    Ok(TimePart { name, step_seconds, steps: batches.div_ceil(train.accumulate) * train.epochs, seconds })
+    let runs = if role == Role::Teacher { 1 } else { setup.recipe.trainings().len() };
+    let steps = batches.div_ceil(train.accumulate) * train.epochs;
+    Ok(TimePart { name, step_seconds, steps, runs, seconds: seconds * runs as f64 })
 }

@@ -5,6 +5,9 @@ use crate::TrainError;
 
 /// Checks every value of a recipe that has been read.
 pub(super) fn check(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainError> {
+    for (index, seed) in recipe.seeds.iter().enumerate() {
+        require(!recipe.seeds[..index].contains(seed), "seeds", reader, || format!("{seed} is there twice"))?;
+    }
     data(recipe, reader)?;
     if let Some(merge) = recipe.student.merge {
         require(merge.is_finite(), "student.merge", reader, || format!("{merge} is not a number"))?;
@@ -93,11 +96,12 @@ fn arms(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainError> {
     let mut slugs: Vec<String> = vec!["teacher".into()];
     for (index, arm) in recipe.arms.iter().enumerate() {
         let path = format!("arm.{index}");
-        let slug = arm.slug();
-        require(!slugs.contains(&slug), &format!("{path}.name"), reader, || {
-            format!("\"{}\" gives the folder name `{slug}`, which is taken; choose another name", arm.name)
-        })?;
-        slugs.push(slug);
+        for slug in recipe.trainings().into_iter().map(|seed| arm.slug_of(seed)) {
+            require(!slugs.contains(&slug), &format!("{path}.name"), reader, || {
+                format!("\"{}\" gives the folder name `{slug}`, which is taken; choose another name", arm.name)
+            })?;
+            slugs.push(slug);
+        }
         let weight = arm.task_weight;
         require(weight.is_finite() && weight >= 0.0, &format!("{path}.task_weight"), reader, || {
             format!("{weight} is not 0 or more")

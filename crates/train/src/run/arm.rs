@@ -28,6 +28,8 @@ pub(super) struct ArmRun<'a> {
     pub setup: &'a Setup,
     pub folder: &'a ArmFolder,
     pub slug: String,
+    /// The seed, if it is one of several.
+    pub seed: Option<u64>,
     pub fingerprint: String,
     pub train: &'a TrainRecipe,
     pub role: Role,
@@ -55,7 +57,7 @@ struct Loop<'a> {
 impl ArmRun<'_> {
     /// Trains the arm from its start or from its checkpoint, or returns the result of an earlier session.
     pub fn run(self, learner: Learner, progress: &mut dyn Progress) -> Result<ArmResult, TrainError> {
-        let name = learner.arm.name.clone();
+        let name = learner.arm.label_of(self.seed);
         if let Some(result) = self.folder.result(&self.fingerprint)? {
             go_on(progress.event(Event::ArmSkipped { name: &name, index: self.index }), &name, result.steps)?;
             return Ok(result);
@@ -103,7 +105,7 @@ impl ArmRun<'_> {
             steps_per_epoch: loader.steps().div_ceil(self.train.accumulate),
         };
         let metrics = MetricsFile::open(&self.folder.file("metrics.jsonl"), meta.step, meta.epochs_done)?;
-        let name = learner.arm.name.clone();
+        let name = learner.arm.label_of(self.seed);
         Ok(Loop { run: self, learner, optimizer, meta, rate, loader, metrics, name, proof })
     }
 
@@ -356,8 +358,9 @@ impl Loop<'_> {
         let mut terms: Vec<String> = if self.learner.arm.task_weight > 0.0 { vec!["task".into()] } else { Vec::new() };
         terms.extend(self.learner.arm.terms.iter().map(|term| term.name.clone()));
         Ok(ArmResult {
-            name: self.name.clone(),
+            name: self.learner.arm.name.clone(),
             slug: self.run.slug.clone(),
+            seed: self.run.seed,
             network: student.name().into(),
             params: student.param_count(),
             macs: student.macs(height, width).map_err(|e| TrainError::model("student", e))?,

@@ -57,7 +57,7 @@ impl Folder {
         }
         files::create_folder(path)?;
         files::write_atomic(&recipe_path, recipe.to_toml().as_bytes())?;
-        write_json(&path.join("run.json"), &RunInfo::new(recipe.seed, device, resumed))?;
+        write_json(&path.join("run.json"), &RunInfo::new(recipe, device, resumed))?;
         Ok(Self { path: path.into(), recipe: recipe.clone() })
     }
 
@@ -79,11 +79,16 @@ impl Folder {
         write_json(&self.path.join("results.json"), summary)
     }
 
-    /// Hash of everything that the weights of an arm (`None`: of the teacher) depend on.
-    pub fn fingerprint(&self, arm: Option<&ArmRecipe>) -> String {
+    /// Hash of everything that the weights of an arm (`None`: of the teacher) depend on; `seed` is that of one of
+    /// several trainings.
+    pub fn fingerprint(&self, arm: Option<&ArmRecipe>, seed: Option<u64>) -> String {
         let mut recipe = self.recipe.clone();
         recipe.arms = arm.cloned().into_iter().collect();
+        recipe.seeds.clear();
         let mut table = table_of(&recipe);
+        if let Some(seed) = seed {
+            table.insert("training_seed".into(), Value::String(seed.to_string()));
+        }
         for key in FREE.iter().filter(|key| **key != "arm") {
             remove(&mut table, key);
         }
@@ -183,6 +188,8 @@ fn check_same(folder: &Path, stored: &Path, recipe: &Recipe) -> Result<(), Train
         remove(&mut old, key);
         remove(&mut new, key);
     }
+    first_seed(&mut old);
+    first_seed(&mut new);
     let mut keys = Vec::new();
     differences(&Value::Table(old), &Value::Table(new), String::new(), &mut keys);
     match keys.is_empty() {
@@ -191,6 +198,13 @@ fn check_same(folder: &Path, stored: &Path, recipe: &Recipe) -> Result<(), Train
             "the recipe differs from the run's in {}; set it back or choose another folder with --out",
             keys.join(", ")
         )),
+    }
+}
+
+/// Leaves the first of several seeds: the others may change, each has folders of its own.
+fn first_seed(table: &mut Table) {
+    if let Some(Value::Array(seeds)) = table.get_mut("seeds") {
+        seeds.truncate(1);
     }
 }
 

@@ -4,6 +4,10 @@ use crate::evidence::MetricLine;
 use std::fs;
 use std::path::Path;
 
+mod auto;
+mod proof;
+mod seeds;
+
 const RECIPE: &str = r#"
 name = "tiny"
 seed = 4
@@ -200,16 +204,6 @@ fn wiring_errors_come_before_anything_is_written() {
     let foreign = fails(&[&format!("student.weights={:?}", weights.display().to_string())]);
     assert!(foreign.contains("other.safetensors") && foreign.contains("cifar-resnet8"), "{foreign}");
     assert!(fails(&["student.weights=missing.pth"]).contains("missing.pth"));
-}
-
-#[test]
-fn a_term_that_does_not_reach_the_student_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let frozen = recipe(&["student.frozen=[\"conv1\", \"bn1\", \"layer1\", \"layer2\", \"layer3\"]"]);
-    let error = go(&frozen, &folder.path().join("run"), false, &mut Silent).unwrap_err();
-    let TrainError::DeadTerm { term, arm, message } = &error else { panic!("{error}") };
-    assert_eq!((term.as_str(), arm.as_str()), ("fitnet", "hints"));
-    assert!(message.contains("stage"), "{error}");
 }
 
 #[test]
