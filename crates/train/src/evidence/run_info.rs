@@ -1,8 +1,6 @@
 //! `run.json`: which program ran where.
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::Recipe;
-
 /// Versions, seed, device and machine of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInfo {
@@ -32,14 +30,14 @@ pub struct RunInfo {
 }
 
 impl RunInfo {
-    /// Describes this process.
-    pub fn new(recipe: &Recipe, device: &burn::prelude::Device, resumed: usize) -> Self {
+    /// Describes this process, with one seed.
+    pub fn new(seed: u64, device: &burn::prelude::Device, resumed: usize) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
             burn: "0.22.1".into(),
-            seed: recipe.seed,
-            seeds: recipe.seeds.clone(),
+            seed,
+            seeds: Vec::new(),
             device: device_name(device),
             threads: rayon::current_num_threads(),
             processor: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".into()),

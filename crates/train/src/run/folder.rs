@@ -57,7 +57,8 @@ impl Folder {
         }
         files::create_folder(path)?;
         files::write_atomic(&recipe_path, recipe.to_toml().as_bytes())?;
-        write_json(&path.join("run.json"), &RunInfo::new(recipe, device, resumed))?;
+        let info = RunInfo { seeds: recipe.seeds.clone(), ..RunInfo::new(recipe.seed, device, resumed) };
+        write_json(&path.join("run.json"), &info)?;
         Ok(Self { path: path.into(), recipe: recipe.clone() })
     }
 

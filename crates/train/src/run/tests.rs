@@ -175,7 +175,7 @@ fn nan_stops_with_term_step_and_a_state_to_replay() {
     assert!(saved.join(replay["recipe"].as_str().unwrap()).exists());
     let folder = super::folder::Folder::open(&out, &recipe, &Device::flex(), true).unwrap();
     let path = saved.join(replay["checkpoint"].as_str().unwrap());
-    let checkpoint = Checkpoint::read(&path, "teacher", &folder.fingerprint(None)).unwrap();
+    let checkpoint = Checkpoint::read(&path, "teacher", &folder.fingerprint(None, None)).unwrap();
     assert_eq!(checkpoint.meta.step + 1, *step);
     let finite =
         |data: &burn::tensor::TensorData| data.as_slice::<f32>().is_ok_and(|v| v.iter().all(|v| v.is_finite()));
