@@ -128,6 +128,10 @@ registry! {
     FreeKd(FreeKdConfig);
     /// One-for-all logits (Hao et al. 2023).
     Ofa(OfaConfig);
+    /// Two bands over space (Thaker et al. 2026).
+    FreqKd(FreqKdConfig);
+    /// Two bands over the channels, with shared classifiers (Liu et al. 2026).
+    FdCmkd(FdCmkdConfig);
     /// Channels as distributions over places (Shu et al. 2021).
     Cwd(CwdConfig);
     /// Generation from a masked map (Yang et al. 2022).
