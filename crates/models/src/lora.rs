@@ -182,7 +182,9 @@ fn adaptable(spec: &LayerSpec, target: &str) -> bool {
 /// Puts factors beside a layer's weight.
 fn adapt(spec: &mut LayerSpec, layer: &mut Layer, config: &LoraConfig, seed: Stream, device: &Device) {
     let names = [spec.key("lora_A"), spec.key("lora_B")];
-    let (LayerKind::Linear { inputs, outputs, lora, .. }, Layer::Linear(linear)) = (&mut spec.kind, layer) else { return };
+    let (LayerKind::Linear { inputs, outputs, lora, .. }, Layer::Linear(linear)) = (&mut spec.kind, layer) else {
+        return;
+    };
     let draw = Draw { init: Init::Uniform, fan_in: *inputs, fan_out: config.rank, seed, device };
     linear.lora = Some(LowRank {
         down: param(&names[0], draw.weight(&names[0], [config.rank, *inputs])),

@@ -105,7 +105,8 @@ mod tests {
     fn distances(size: [usize; 2]) -> Vec<BandDistance> {
         let band = |weight, measure| Band { weight, measure };
         let masks = [Pass::freqkd(size, 0.5), Pass::Rectangle([1, 1]), Pass::Radial(1.5), Pass::Gaussian(1.2)];
-        let measures = [(Measure::Plain, Measure::Log), (Measure::SignedLog, Measure::SignedLog), (Measure::Log, Measure::Plain)];
+        let measures =
+            [(Measure::Plain, Measure::Log), (Measure::SignedLog, Measure::SignedLog), (Measure::Log, Measure::Plain)];
         let all = masks.into_iter().flat_map(|mask| measures.map(|m| (Mask::low(size, mask).unwrap(), m)));
         let both = |(mask, (low, high)): (Mask, _)| {
             [true, false].map(|n| BandDistance::new(mask.clone(), n, band(1.0, low), band(0.1, high)))

@@ -98,9 +98,7 @@ impl Setup {
             let seed = self.seed.with("init").with(Role::Student.name());
             network = network.with_lora(lora, seed).map_err(|source| TrainError::model("student.lora", source))?;
         }
-        let network = network
-            .freeze(&recipe.frozen)
-            .map_err(|source| TrainError::model("student.frozen", source))?;
+        let network = network.freeze(&recipe.frozen).map_err(|source| TrainError::model("student.frozen", source))?;
         if network.trainable_count() == 0 {
             return Err(TrainError::Wiring(format!(
                 "the student `{}` has no trainable parameter: `student.frozen = {:?}` freezes all of it, so nothing can \

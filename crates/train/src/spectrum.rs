@@ -123,7 +123,8 @@ impl Spectrum {
             "{} (student) against {} (teacher) on {} images: energy in per cent, 0 is equal but for coherence and CKA",
             self.student, self.teacher, self.images
         );
-        let header = ["stage", "size", "band", "student", "teacher", "MSE", "MSE/energy", "cosine", "coherence", "MMD", "CKA"];
+        let header =
+            ["stage", "size", "band", "student", "teacher", "MSE", "MSE/energy", "cosine", "coherence", "MMD", "CKA"];
         let mut table = Table::new(title, &header);
         let number = |value: Option<f64>| match value {
             Some(value) if value.is_finite() && value != 0.0 && value.abs() < 1e-3 => format!("{value:.1e}"),

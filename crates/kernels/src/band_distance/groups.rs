@@ -171,9 +171,9 @@ fn group<V: Lanes>(
         filter(shared, room, yt, lt);
     }
     // The high band's slope goes to the place of y_t, the low band's minus it to that of low(y_s).
-    for ((ys, yt), (ls, lt)) in ys.chunks_exact(area).zip(yt.chunks_exact_mut(area)).zip(
-        ls.chunks_exact_mut(area).zip(lt.chunks_exact(area)),
-    ) {
+    for ((ys, yt), (ls, lt)) in
+        ys.chunks_exact(area).zip(yt.chunks_exact_mut(area)).zip(ls.chunks_exact_mut(area).zip(lt.chunks_exact(area)))
+    {
         if bands.high.weight == 0.0 {
             yt.fill(zero);
         } else {

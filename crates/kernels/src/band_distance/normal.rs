@@ -149,7 +149,8 @@ impl<T: Number> Statistics<T> {
             #[inline(always)]
             |((planes, means), squares)| measure(planes, means, squares),
         );
-        let inverse = |sum: T| if sum.wide() < LEAST * LEAST { T::from_f64(0.0) } else { T::from_f64(1.0) / sum.sqrt() };
+        let inverse =
+            |sum: T| if sum.wide() < LEAST * LEAST { T::from_f64(0.0) } else { T::from_f64(1.0) / sum.sqrt() };
         let inverse = spans.gather(&squares).into_iter().map(inverse).collect();
         Self { means, inverse }
     }

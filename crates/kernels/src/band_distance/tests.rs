@@ -74,7 +74,8 @@ fn run(shape: [usize; 4], dtype: DType, f: impl Fn(Tensor<4>, Tensor<4>) -> Tens
 
 #[test]
 fn the_fused_pass_equals_the_composition() {
-    for shape in [[1, 1, 1, 1], [2, 3, 1, 5], [1, 2, 4, 3], [3, 7, 8, 8], [2, 17, 9, 12], [1, 130, 5, 6], [2, 64, 7, 4]] {
+    for shape in [[1, 1, 1, 1], [2, 3, 1, 5], [1, 2, 4, 3], [3, 7, 8, 8], [2, 17, 9, 12], [1, 130, 5, 6], [2, 64, 7, 4]]
+    {
         for bands in cases([shape[2], shape[3]]) {
             for (dtype, near) in [(DType::F64, 1e-12), (DType::F32, 3e-5)] {
                 let one = Arc::new(bands.clone());

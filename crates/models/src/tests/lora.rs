@@ -116,7 +116,8 @@ fn gradients_match_differences_with_dropout() {
     let network = moved(adapted(0.4, &device), 0.2, DType::F64);
     let x = images(2, &device).cast(DType::F64);
     let noise = noise(5, &[2, 11]);
-    let loss = |net: &Network| net.forward_with(x.clone(), Mode::Train, &[], Some(&noise)).unwrap().logits.square().sum();
+    let loss =
+        |net: &Network| net.forward_with(x.clone(), Mode::Train, &[], Some(&noise)).unwrap().logits.square().sum();
     struct Slope<'a>(&'a Gradients, u64, f64);
     impl ModuleVisitor for Slope<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -150,7 +151,8 @@ fn merging_gives_a_plain_network_at_any_strength() {
     let merged = network.merged(1.0);
     assert_eq!(keys(&merged), keys(&plain));
     assert_eq!(merged.trainable_count(), plain.param_count());
-    let error = logits(&merged, x.clone(), Mode::Eval, None).iter().zip(&own).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let error =
+        logits(&merged, x.clone(), Mode::Eval, None).iter().zip(&own).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     let change = logits(&plain, x, Mode::Eval, None).iter().zip(&own).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     assert!(error < 1e-5 && change > 1e-3, "{error} beside a change of {change}");
     assert_eq!(network.merged(0.0).state_dict(), plain.state_dict());

@@ -118,11 +118,7 @@ pub fn divergence(a: Tensor<4>, b: Tensor<4>) -> Result<Divergence, SpectralErro
         let lengths = (dot(a, a) * dot(b, b)).sqrt();
         cosine += if lengths > 0.0 { 1.0 - dot(a, b) / lengths } else { 1.0 };
     }
-    Ok(Divergence {
-        mse: squares / a.len() as f64,
-        normalized_mse: squares / energy,
-        cosine: cosine / samples as f64,
-    })
+    Ok(Divergence { mse: squares / a.len() as f64, normalized_mse: squares / energy, cosine: cosine / samples as f64 })
 }
 
 /// The shares of the three bands (see [`RADIAL_BANDS`]) in the energy of a map; NaN for a map of zeros.

@@ -33,7 +33,10 @@ fn figures_match_the_oracle() {
             let Divergence { mse, normalized_mse, cosine } = divergence(a, b).unwrap();
             near(&[mse, normalized_mse, cosine], &name(&format!("divergence.{}", band.name())));
             let [x, y] = parts.map(|x| Samples::of_maps(x, 10));
-            near(&[linear_cka(&x, &y).unwrap(), rbf_mmd(&x, &y).unwrap()], &name(&format!("similarity.{}", band.name())));
+            near(
+                &[linear_cka(&x, &y).unwrap(), rbf_mmd(&x, &y).unwrap()],
+                &name(&format!("similarity.{}", band.name())),
+            );
         }
     }
 }

@@ -272,7 +272,8 @@ fn low_rank_factors_are_trained_alone_and_merged_into_what_is_written() {
     assert_eq!(written.keys().collect::<Vec<_>>(), plain.keys().collect::<Vec<_>>());
     let numbers = |data: &burn::tensor::TensorData| data.iter::<f64>().collect::<Vec<_>>();
     for (key, value) in &written {
-        let adapted = key.ends_with("weight") && (key.contains("qkv") || key.contains("blocks.3.") && !key.contains("norm"));
+        let adapted =
+            key.ends_with("weight") && (key.contains("qkv") || key.contains("blocks.3.") && !key.contains("norm"));
         assert_eq!(numbers(value) != numbers(&plain[key]), adapted, "{key}");
     }
     // 1/2 (4 / 2) B A, for the first weights of one layer.
