@@ -11,7 +11,7 @@ use crate::check::{
     single, values, wave,
 };
 use crate::parameters::{load, state};
-use crate::{PromptConfig, Prompts};
+use crate::{FreeKdConfig, FrequencyKind, PromptConfig, Prompts};
 
 fn parameters() -> Parameters {
     Parameters::new(Stream::new(5), &device())
@@ -168,6 +168,9 @@ fn prompts_without_a_transform_are_receptive_tokens() {
     let ((a, dice), (b, overlap)) = (tokens.prompted(map.clone()), own.prompted(map).unwrap());
     assert!(values(a).iter().zip(values(b)).all(|(a, b)| (a - b).abs() < 1e-6));
     assert!((scalar(dice) - scalar(overlap)).abs() < 1e-6);
+    // FreeKD's loss is one of bands and says so.
+    let bands = FreeKdConfig { transform: FrequencyKind::None, ..FreeKdConfig::default() };
+    assert!(bands.taps(&shapes()).unwrap_err().to_string().contains("maskd"));
     std::fs::remove_dir_all(folder).unwrap();
 }
 
