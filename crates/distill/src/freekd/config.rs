@@ -150,6 +150,11 @@ impl FreeKdConfig {
         if !(self.low() || self.high) {
             return Err(self.bad("`low = false` with `high = false` compares nothing; set one of them"));
         }
+        if self.transform == FrequencyKind::None {
+            return Err(
+                self.bad("`transform = \"none\"` has no bands; `method = \"maskd\"` compares maps under such prompts")
+            );
+        }
         if self.position().is_spatial() && self.transform != FrequencyKind::Dwt {
             return Err(self.bad(
                 "`position = \"non-local\"` and `\"cbam\"` weigh places, which a table of frequencies has not; take \

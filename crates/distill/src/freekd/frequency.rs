@@ -33,6 +33,8 @@ pub enum FrequencyKind {
     Dft,
     /// Cosines of each axis.
     Dct,
+    /// The map itself as the one band, `map`: the receptive tokens of MasKD. For prompts only.
+    None,
 }
 
 /// Which coefficients share a prompt and a mask.
@@ -92,7 +94,7 @@ pub(super) struct Bands {
 
 impl Bands {
     pub fn levels(&self) -> usize {
-        self.dwt.levels()
+        if self.transform == FrequencyKind::None { 0 } else { self.dwt.levels() }
     }
 
     pub fn grouping(&self) -> Grouping {
@@ -119,7 +121,9 @@ impl Bands {
             Grouping::Level => levels.map(|l| format!("level{l}")).collect(),
             Grouping::Band => levels.flat_map(|l| ["lh", "hl", "hh"].map(|b| format!("{b}{l}"))).collect(),
         };
-        std::iter::once(format!("ll{}", self.levels())).chain(details).collect()
+        let low =
+            if self.transform == FrequencyKind::None { "map".to_string() } else { format!("ll{}", self.levels()) };
+        std::iter::once(low).chain(details).collect()
     }
 
     /// Height and width of the bands of every level for a map of `size`, finest first.
@@ -139,6 +143,7 @@ impl Bands {
             FrequencyKind::Dwt => self.dwt.forward(x),
             FrequencyKind::Dct => Ok(cut(dct2(x, Dct::II)?, self.levels())),
             FrequencyKind::Dft => Ok(cut(fourier(x, false)?, self.levels())),
+            FrequencyKind::None => Ok(cut(x, 0)),
         }
     }
 
@@ -154,6 +159,7 @@ impl Bands {
             }
             FrequencyKind::Dct => dct2(join(bands), Dct::III),
             FrequencyKind::Dft => fourier(join(bands), true),
+            FrequencyKind::None => Ok(bands.ll),
         }
     }
 

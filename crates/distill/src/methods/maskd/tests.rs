@@ -11,6 +11,7 @@ use crate::check::{
     single, values, wave,
 };
 use crate::parameters::{load, state};
+use crate::{FreeKdConfig, FrequencyKind, PromptConfig, Prompts};
 
 fn parameters() -> Parameters {
     Parameters::new(Stream::new(5), &device())
@@ -147,6 +148,29 @@ fn files_come_back_and_a_step_runs_with_them() {
     assert_eq!(at(1), at(10));
     // From step 11 on the student's masks count too: about 1/2 each, so errors shrink.
     assert!(at(11).iter().zip(at(1)).all(|(after, before)| *after > 0.0 && *after < 0.9 * before));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn prompts_without_a_transform_are_receptive_tokens() {
+    let folder = folder("prompts");
+    let path = folder.join("prompts.safetensors");
+    let keys = "transform = 'none'\ntokens = 4";
+    let config: PromptConfig = toml::from_str(keys).unwrap();
+    let prompts = Prompts::init(&config, &[("stage1".to_string(), 3)], &parameters()).unwrap();
+    prompts.write(&path).unwrap();
+    let tokens = read_tokens(&path, &["stage1".into()], &parameters()).unwrap().remove(0);
+    let map = single(maps().1);
+    let (masks, own) = (tokens.masks(map.clone()), prompts.get("stage1").unwrap());
+    assert_eq!(own.names(), ["map"]);
+    assert_eq!(values(masks), values(own.masks(map.clone()).unwrap().remove(0).1));
+    // The same first stage, up to the order of sums.
+    let ((a, dice), (b, overlap)) = (tokens.prompted(map.clone()), own.prompted(map).unwrap());
+    assert!(values(a).iter().zip(values(b)).all(|(a, b)| (a - b).abs() < 1e-6));
+    assert!((scalar(dice) - scalar(overlap)).abs() < 1e-6);
+    // FreeKD's loss is one of bands and says so.
+    let bands = FreeKdConfig { transform: FrequencyKind::None, ..FreeKdConfig::default() };
+    assert!(bands.taps(&shapes()).unwrap_err().to_string().contains("maskd"));
     std::fs::remove_dir_all(folder).unwrap();
 }
 
