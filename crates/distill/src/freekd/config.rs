@@ -10,7 +10,7 @@ use super::loss::{BandLoss, TapLoss};
 use super::{FreeKd, FrequencyKind, Grouping, NAME, PromptConfig, Prompts};
 use crate::pieces::align::{AdapterKind, AlignConfig, Grid, Resize};
 use crate::shapes::Pairing;
-use crate::{About, DistillError, MethodConfig, Parameters, ShapeBook, Side, Variant, Wanted};
+use crate::{About, DistillError, MethodConfig, Parameters, ShapeBook, Variant, Wanted};
 
 /// Where the loss looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -226,12 +226,7 @@ impl MethodConfig for FreeKdConfig {
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
         self.bands()?;
-        let wanted = self.pairing().wanted(book)?;
-        for name in &wanted.teacher {
-            // Errors of the alignment are those of `init`; a vector has no place to look at, but is a map of 1x1.
-            book.tap(NAME, Side::Teacher, name)?;
-        }
-        Ok(wanted)
+        self.pairing().wanted(book)
     }
 
     fn init(&self, book: &ShapeBook, parameters: &Parameters) -> Result<FreeKd, DistillError> {

@@ -67,7 +67,7 @@ impl Prompts {
     /// # Errors
     /// [`DistillError::Prompts`] with what the file system says.
     pub fn write(&self, path: &Path) -> Result<(), DistillError> {
-        let fails = |reason: String| DistillError::Prompts { path: path.to_path_buf(), reason };
+        let fails = |reason: String| refused(path, reason);
         let Some(first) = self.sets.first() else { return Err(fails("there are no prompts to write".to_string())) };
         let text = toml::to_string(first.config()).map_err(|e| fails(e.to_string()))?.into_bytes();
         let length = text.len();
@@ -84,14 +84,8 @@ impl Prompts {
     /// # Errors
     /// [`DistillError::Prompts`]: no file, not a file of prompts, an unknown, missing or misshapen entry.
     pub fn read(path: &Path, device: &Device) -> Result<Self, DistillError> {
-        let fails = |reason: String| DistillError::Prompts { path: path.to_path_buf(), reason };
-        let mut state = weights::read(path).map_err(|e| fails(e.to_string()))?;
-        let config = state.remove(CONFIG).ok_or_else(|| {
-            fails(format!(
-                "it has no entry `{CONFIG}`, so it is not a file of prompts; stage 1 (`[prompts]`) writes one"
-            ))
-        })?;
-        Self::from_state(&parse(&config).map_err(&fails)?, state, device).map_err(|e| fails(e.to_string()))
+        let (config, state) = entries(path, open(path)?)?;
+        Self::from_state(&config, state, device).map_err(|e| refused(path, e.to_string()))
     }
 
     /// Reads a file for these taps: one of [`Prompts::write`], which may hold more taps, or a checkpoint of the released
@@ -100,20 +94,18 @@ impl Prompts {
     /// # Errors
     /// As [`Prompts::read`], and a tap that the file lacks.
     pub fn read_for(path: &Path, taps: &[String], device: &Device) -> Result<Self, DistillError> {
-        let fails = |reason: String| DistillError::Prompts { path: path.to_path_buf(), reason };
-        let state = weights::read(path).map_err(|e| fails(e.to_string()))?;
-        let prompts = match released(&state, taps) {
-            Some(found) => {
-                let (config, state) = found.map_err(&fails)?;
-                Self::from_state(&config, state, device).map_err(|e| fails(e.to_string()))?
-            }
-            None => Self::read(path, device)?,
+        let state = open(path)?;
+        let (config, state) = match released(&state, taps) {
+            Some(found) => found.map_err(|reason| refused(path, reason))?,
+            None => entries(path, state)?,
         };
+        let prompts = Self::from_state(&config, state, device).map_err(|e| refused(path, e.to_string()))?;
         let held = prompts.taps.join(", ");
-        let mut left: BTreeMap<String, PromptSets> = prompts.taps.into_iter().zip(prompts.sets).collect();
         let pick = |tap: &String| {
-            let sets = left.remove(tap).ok_or_else(|| {
-                fails(format!("it has no prompts for the tap `{tap}`, only for {held}; train them for the same taps"))
+            let sets = prompts.get(tap).cloned().ok_or_else(|| {
+                let text =
+                    format!("it has no prompts for the tap `{tap}`, only for {held}; train them for the same taps");
+                refused(path, text)
             })?;
             Ok((tap.clone(), sets))
         };
@@ -149,10 +141,25 @@ impl Prompts {
     }
 }
 
-fn parse(config: &TensorData) -> Result<PromptConfig, String> {
-    let bytes: Vec<u8> = config.iter::<u8>().collect();
-    let text = String::from_utf8(bytes).map_err(|_| format!("its entry `{CONFIG}` is not text"))?;
-    toml::from_str(&text).map_err(|e| format!("its entry `{CONFIG}`: {}", e.message()))
+fn refused(path: &Path, reason: String) -> DistillError {
+    DistillError::Prompts { path: path.to_path_buf(), reason }
+}
+
+/// All tensors of a file.
+fn open(path: &Path) -> Result<StateDict, DistillError> {
+    weights::read(path).map_err(|e| refused(path, e.to_string()))
+}
+
+/// The configuration and the entries `TAP.SET`.
+fn entries(path: &Path, mut state: StateDict) -> Result<(PromptConfig, StateDict), DistillError> {
+    let fails = |reason: String| refused(path, reason);
+    let config = state.remove(CONFIG).ok_or_else(|| {
+        fails(format!("it has no entry `{CONFIG}`, so it is not a file of prompts; stage 1 (`[prompts]`) writes one"))
+    })?;
+    let text = String::from_utf8(config.iter::<u8>().collect());
+    let text = text.map_err(|_| fails(format!("its entry `{CONFIG}` is not text")))?;
+    let config = toml::from_str(&text).map_err(|e| fails(format!("its entry `{CONFIG}`: {}", e.message())))?;
+    Ok((config, state))
 }
 
 /// The prompts of a checkpoint of the released code as entries `TAP.SET`; `None` if it is not one.

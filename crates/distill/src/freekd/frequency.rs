@@ -245,7 +245,12 @@ fn basis<const D: usize>(like: &Tensor<D>, n: usize, inverse: bool) -> Tensor<2>
         // The angle's period is n: reduced exactly before rounding.
         let angle = std::f64::consts::TAU * ((f * t) % n) as f64 / n as f64;
         let scale = if k == 0 || 2 * f == n { 1.0 } else { 2.0 } / n as f64;
-        scale.sqrt() * if k % 2 == 0 { if k == 0 { 1.0 } else { angle.sin() } } else { angle.cos() }
+        let wave = match k {
+            0 => 1.0,
+            _ if k % 2 == 1 => angle.cos(),
+            _ => angle.sin(),
+        };
+        scale.sqrt() * wave
     };
     let place = |i: usize| if inverse { value(i % n, i / n) } else { value(i / n, i % n) };
     let values: Vec<f64> = (0..n * n).map(place).collect();

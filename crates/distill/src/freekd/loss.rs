@@ -104,7 +104,7 @@ impl BandLoss {
     ) -> BandWeights {
         let (n, options) = (like.dims()[0], (&like.device(), like.dtype()));
         let count = self.bands.set_names().len();
-        let mut masks = masks.map_or_else(|| vec![None; count], |masks| masks);
+        let mut masks = masks.unwrap_or_else(|| vec![None; count]);
         let of = |(set, mask): (usize, &mut Option<Tensor<4>>)| {
             let per_level = (count - 1) / sizes.len();
             let [h, w] = if set == 0 { sizes[sizes.len() - 1] } else { sizes[(set - 1) / per_level] };
