@@ -14,7 +14,7 @@
 //! `-r <= f < r` with r = max(1, floor(N cutoff / 2)) on an axis of N, cutoff 1/2.
 //!
 //! The code's second stage trains a detector with another loss, which the paper does not mention: the mean over the places
-//! of `1 - cos(x_s, x_t)` over channels (`loss = "cosine"`, there with weight 0.1).
+//! of `1 - cos(z_s, z_t)` over channels (`loss = "cosine"`, there with weight 0.1).
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 use subband_spectral::band_distance::{Band, BandDistance, Measure};
@@ -33,7 +33,7 @@ use crate::{About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Si
 pub enum FreqKdLoss {
     /// The two bands.
     Bands,
-    /// The directions of the channel vectors, without normalisation and bands: the code's second stage.
+    /// The directions of the normalised channel vectors, without bands: the code's second stage.
     Cosine,
 }
 
@@ -146,7 +146,7 @@ impl FreqKdConfig {
 
     /// A map of one place is its own mean: nothing would be left of it.
     fn check_size(&self, student: &str, size: (usize, usize)) -> Result<(), DistillError> {
-        if size != (1, 1) || self.normalize != Normalization::MeanL2 || self.loss == FreqKdLoss::Cosine {
+        if size != (1, 1) || self.normalize != Normalization::MeanL2 {
             return Ok(());
         }
         Err(DistillError::Shapes {
@@ -263,6 +263,7 @@ impl FreqKd {
     ) -> Result<Tensor<1>, DistillError> {
         let (s, t) = align.forward(student, teacher);
         if self.config.loss == FreqKdLoss::Cosine {
+            let [s, t] = [s, t].map(|x| self.config.normalize.apply(x));
             return Ok(Reduction::Mean.apply(Distance::Cosine.elements(s, t)?));
         }
         // The default normalisation is part of the distance.

@@ -105,7 +105,7 @@ fn gradients_of_the_adapter_match() {
 #[test]
 fn maps_of_one_place_are_compared_where_that_means_something() {
     let one = [4, 1, 1];
-    for text in ["normalize = 'none'", "normalize = 'l2'", "loss = 'cosine'"] {
+    for text in ["normalize = 'none'", "normalize = 'l2'", "loss = 'cosine'\nnormalize = 'none'"] {
         let method = method(&table(text), one, one);
         let teacher = wave([2, 4, 1, 1], 0.2, 0.37);
         let error = gradient_error(wave([2, 4, 1, 1], 1.3, 0.41), |x| loss(&method, x, teacher.clone()));
