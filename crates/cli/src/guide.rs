@@ -56,6 +56,17 @@ Examples:
 
 The time is estimated from a few measured training steps; --no-time leaves them out.";
 
+/// Under `subband spectrum --help`.
+pub const SPECTRUM: &str = "\
+Examples:
+  subband spectrum mine.toml
+  subband spectrum mine.toml --images 200 --json --set student.weights=runs/mine/arms/kd/student-best.safetensors
+
+The networks are taken as the recipe starts them; --set teacher.weights=FILE and student.weights=FILE give trained ones.
+low and high are the inner quarter of the frequencies' radius and all from three quarters on; energy is each band's share.
+MSE, MSE/energy, cosine distance, coherence and MMD compare stages of equal channels, CKA any; 0 is equal, 1 for coherence
+and CKA.";
+
 /// Under `subband eval --help`.
 pub const EVAL: &str = "\
 Examples:

@@ -12,7 +12,8 @@ use burn::prelude::*;
 use subband_data::{Batch, View};
 use subband_distill::{AnyMethod, StepInput, Wanted};
 use subband_kernels::loss::cross_entropy;
-use subband_models::{Feature, Features, Mode, Network};
+use subband_models::{Feature, Features, Mode, Network, Noise};
+use subband_seed::Stream;
 
 use crate::TrainError;
 use crate::recipe::ArmRecipe;
@@ -80,6 +81,8 @@ pub(crate) struct Inputs {
     pub labels: Tensor<1, Int>,
     /// N.
     pub count: usize,
+    /// What dropout draws from.
+    pub noise: Noise,
 }
 
 impl Inputs {
@@ -90,7 +93,15 @@ impl Inputs {
         let labels: Vec<i64> = batch.labels.iter().map(|label| *label as i64).collect();
         let student = tensor(batch.student);
         let teacher = batch.teacher.map_or_else(|| student.clone(), tensor);
-        Self { student, teacher, labels: Tensor::from_data(TensorData::new(labels, [count]), device), count }
+        let labels = Tensor::from_data(TensorData::new(labels, [count]), device);
+        let samples = batch.indices.iter().map(|index| *index as u64).collect();
+        Self { student, teacher, labels, count, noise: Noise { stream: Stream::new(0), samples } }
+    }
+
+    /// The inputs of a step, whose randomness comes from `stream`.
+    pub fn at(mut self, stream: Stream) -> Self {
+        self.noise.stream = stream;
+        self
     }
 
     /// The inputs of a network in training: a teacher in training sees the teacher's images.
@@ -109,6 +120,7 @@ impl Inputs {
             teacher: self.teacher.clone().narrow(0, 0, count),
             labels: self.labels.clone().narrow(0, 0, count),
             count,
+            noise: Noise { stream: self.noise.stream, samples: self.noise.samples[..count].to_vec() },
         }
     }
 }
@@ -138,7 +150,11 @@ impl Learner {
 
     /// The student's logits and wanted taps.
     pub fn student(&self, inputs: &Inputs, mode: Mode) -> Result<Features, TrainError> {
-        let features = forward("student", &self.trainable.student, inputs.student.clone(), mode, &self.wanted.student)?;
+        let features = self
+            .trainable
+            .student
+            .forward_with(inputs.student.clone(), mode, &self.wanted.student, Some(&inputs.noise))
+            .map_err(|source| TrainError::model("student", source))?;
         #[cfg(test)]
         let features = mutation::detached(mutation::Place::Network, features);
         Ok(features)
@@ -147,7 +163,8 @@ impl Learner {
     /// The teacher's logits and wanted taps as constants; `None` if no term reads them.
     pub fn teacher(&self, inputs: &Inputs, teacher: Option<&Network>) -> Result<Option<Features>, TrainError> {
         let Some(teacher) = teacher.filter(|_| !self.arm.terms.is_empty()) else { return Ok(None) };
-        forward("teacher", teacher, inputs.teacher.clone(), Mode::Eval, &self.wanted.teacher).map(lift).map(Some)
+        let features = teacher.forward(inputs.teacher.clone(), Mode::Eval, &self.wanted.teacher);
+        features.map(|features| Some(lift(features))).map_err(|source| TrainError::model("teacher", source))
     }
 
     /// The parts of the loss for one batch, the task's first.
@@ -202,10 +219,6 @@ impl Learner {
         };
         Ok(terms.into_iter().map(part).collect())
     }
-}
-
-fn forward(role: &str, network: &Network, x: Tensor<4>, mode: Mode, want: &[String]) -> Result<Features, TrainError> {
-    network.forward(x, mode, want).map_err(|source| TrainError::model(role, source))
 }
 
 /// A teacher's features as constants on the student's autodiff device.

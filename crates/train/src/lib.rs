@@ -19,6 +19,7 @@ mod rules;
 mod run;
 mod schedule;
 mod setup;
+mod spectrum;
 mod table;
 
 pub use error::TrainError;
@@ -32,4 +33,5 @@ pub use plan::{ArmPlan, DataPlan, NetworkPlan, Plan, PlanOptions, TermPlan, Time
 pub use recipe::Recipe;
 pub use run::{Event, Progress, RunOptions, Silent, run};
 pub use schedule::{LearningRate, Schedule};
+pub use spectrum::{Spectrum, SpectrumLayer, SpectrumRow};
 pub use table::{Table, duration};

@@ -93,10 +93,12 @@ impl Setup {
     /// Also when every parameter is frozen.
     pub fn student(&self, device: &Device) -> Result<Network, TrainError> {
         let recipe = &self.recipe.student;
-        let network = self
-            .network(Role::Student, &recipe.network, recipe.weights.as_ref(), device)?
-            .freeze(&recipe.frozen)
-            .map_err(|source| TrainError::model("student.frozen", source))?;
+        let mut network = self.network(Role::Student, &recipe.network, recipe.weights.as_ref(), device)?;
+        if let Some(lora) = &recipe.lora {
+            let seed = self.seed.with("init").with(Role::Student.name());
+            network = network.with_lora(lora, seed).map_err(|source| TrainError::model("student.lora", source))?;
+        }
+        let network = network.freeze(&recipe.frozen).map_err(|source| TrainError::model("student.frozen", source))?;
         if network.trainable_count() == 0 {
             return Err(TrainError::Wiring(format!(
                 "the student `{}` has no trainable parameter: `student.frozen = {:?}` freezes all of it, so nothing can \
@@ -107,6 +109,16 @@ impl Setup {
             )));
         }
         Ok(network)
+    }
+
+    /// The network that is evaluated and written: low-rank factors are merged into the weights.
+    pub fn exported(&self, network: &Network) -> Network {
+        network.merged(self.recipe.student.merge.unwrap_or(1.0))
+    }
+
+    /// The randomness of a training step: of seed, epoch and step, counted from 1.
+    pub fn noise(&self, epoch: usize, step: usize) -> Stream {
+        self.seed.with("dropout").at(epoch as u64).at(step as u64)
     }
 
     /// The student taps that the arms' losses read.

@@ -154,3 +154,17 @@ fn the_recipes_of_the_repository_are_valid() {
         assert!(output.status.success() || missing, "{}: {log}", path.display());
     }
 }
+
+#[test]
+fn spectrum_compares_stages_as_table_and_json() {
+    let place = Place::new();
+    let recipe = place.recipe();
+    let text = succeeds(&["spectrum", &recipe, "--images", "8"]);
+    assert!(text.contains("stage1") && text.contains("coherence") && text.contains("on 8 images"), "{text}");
+    let found: serde_json::Value =
+        serde_json::from_str(&succeeds(&["spectrum", &recipe, "--images", "8", "--json"])).unwrap();
+    assert_eq!(found["layers"][0]["rows"][0]["band"], "all");
+    assert!(found["layers"][0]["rows"][1]["cka"].as_f64().is_some_and(|cka| cka > 0.0));
+    let none = run(&["spectrum", &recipe, "--images", "0"]);
+    assert!(none.status.code() == Some(2) && stderr(&none).contains("1 or more"));
+}

@@ -9,6 +9,12 @@ pub(super) fn check(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainErr
         require(!recipe.seeds[..index].contains(seed), "seeds", reader, || format!("{seed} is there twice"))?;
     }
     data(recipe, reader)?;
+    if let Some(merge) = recipe.student.merge {
+        require(merge.is_finite(), "student.merge", reader, || format!("{merge} is not a number"))?;
+        require(recipe.student.lora.is_some(), "student.merge", reader, || {
+            "there is nothing to merge: give `student.lora`, or leave `merge` out".into()
+        })?;
+    }
     train(&recipe.train, "train", reader)?;
     if let Some(given) = recipe.teacher.as_ref().and_then(|teacher| teacher.train.as_ref()) {
         train(given, "teacher.train", reader)?;

@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use subband_data::DataConfig;
 use subband_distill::TermConfig;
+use subband_models::LoraConfig;
 
 use crate::schedule::Schedule;
 
@@ -94,6 +95,14 @@ pub struct StudentRecipe {
     /// Parameters whose names start with one of these stay as they are. Default none.
     #[serde(default)]
     pub frozen: Vec<String>,
+    /// Strength m of the low-rank factors in the weights that are evaluated and written: W + m (alpha / rank) B A.
+    /// Default 1, which is the trained network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<f64>,
+    /// `{ rank, alpha, dropout, targets }`: train low-rank factors of fully connected layers and nothing else, see
+    /// [`LoraConfig`]. Default none: all parameters are trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }
 
 /// `[train]`: the budget of every arm.

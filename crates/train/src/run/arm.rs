@@ -202,7 +202,8 @@ impl Loop<'_> {
         let lr = self.rate.at(self.meta.step);
         let before = self.learner.trainable.clone();
         let indices: Vec<Vec<usize>> = micros.iter().map(|batch| batch.indices.clone()).collect();
-        let to_inputs = |batch| Inputs::new(batch, &self.run.device).seen_by(self.run.role);
+        let noise = self.run.setup.noise(epoch, step);
+        let to_inputs = |batch| Inputs::new(batch, &self.run.device).seen_by(self.run.role).at(noise);
         let micros: Vec<Inputs> = micros.into_iter().map(to_inputs).collect();
         let teacher = self.run.teacher;
         let measured = auto::measure(&mut self.learner, &self.meta.auto, &micros, teacher, (epoch, step))?;
@@ -290,7 +291,7 @@ impl Loop<'_> {
 
     /// Validation, best epoch, weights, metrics, checkpoint: in the order in which a crash between them does no harm.
     fn end_epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<(), TrainError> {
-        let student = &self.learner.trainable.student;
+        let student = &self.run.setup.exported(&self.learner.trainable.student);
         let val = match self.run.setup.splits.validation {
             Some(_) => Some(self.evaluate(student, "validation", progress)?),
             None => None,
@@ -333,7 +334,7 @@ impl Loop<'_> {
 
     /// Tests the last and the best epoch.
     fn finish(self, progress: &mut dyn Progress) -> Result<ArmResult, TrainError> {
-        let student = &self.learner.trainable.student;
+        let student = &self.run.setup.exported(&self.learner.trainable.student);
         let epochs = self.run.train.epochs;
         let test = self.evaluate(student, "test", progress)?;
         let last_val = self.last_validation();
