@@ -23,7 +23,7 @@ pub struct PartProof {
     pub gradient: f64,
     /// The same divided by that of the task; `None` where the arm has no task or the part is the task.
     pub to_task: Option<f64>,
-    /// The student taps it must reach.
+    /// The student taps at which its gradient arrives, those that it must reach first.
     pub taps: Vec<TapProof>,
     /// The student's tensors that its gradient reaches.
     pub reached: Reached,

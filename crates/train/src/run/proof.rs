@@ -7,12 +7,12 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
 use subband_kernels::optimizer::sum_of_squares;
-use subband_models::Network;
+use subband_models::{Features, Network};
 
 use crate::TrainError;
 use crate::evidence::{PartProof, Proof, Reached, TapProof};
 use crate::gradients;
-use crate::learner::probe::{Probe, feature_norm, is_attached, tap_gradients};
+use crate::learner::probe::{Probe, TapGradients, feature_norm, is_attached, tap_gradients};
 use crate::learner::{Inputs, Learner, Part, Source};
 use crate::setup::{Role, Setup};
 
@@ -115,12 +115,7 @@ impl<'a> Prover<'a> {
                 false => Default::default(),
             };
             let trail = self.probe.trail()?;
-            let mut taps = Vec::new();
-            for tap in &part.reaches {
-                let gradient = at_taps.get(tap).map_or(0.0, feature_norm);
-                self.check_tap(&part, tap, gradient, is_attached(&trail, tap))?;
-                taps.push(TapProof { tap: tap.clone(), gradient });
-            }
+            let taps = self.taps(&part, &at_taps, &trail)?;
             let grads = self.probe.follow(&at_taps, &trail);
             let norm = gradients::norm(network, &grads);
             let reached = self.reached(&part, &grads, &norm)?;
@@ -129,6 +124,20 @@ impl<'a> Prover<'a> {
         }
         let norm = gradients::norm(network, &sum.grads()).value;
         Ok((bare, norm))
+    }
+
+    /// The taps at which a part's gradient arrives; every one that it names must be among them.
+    fn taps(&self, part: &Part, at_taps: &TapGradients, trail: &Features) -> Result<Vec<TapProof>, TrainError> {
+        let mut taps = Vec::new();
+        for tap in &part.reaches {
+            let gradient = at_taps.get(tap).map_or(0.0, feature_norm);
+            self.check_tap(part, tap, gradient, is_attached(trail, tap))?;
+            taps.push(TapProof { tap: tap.clone(), gradient });
+        }
+        let others = at_taps.iter().filter(|(tap, _)| !part.reaches.contains(tap));
+        let others = others.map(|(tap, gradient)| TapProof { tap: tap.clone(), gradient: feature_norm(gradient) });
+        taps.extend(others.filter(|tap| tap.gradient > 0.0));
+        Ok(taps)
     }
 
     fn dead<T>(&self, part: &Part, message: String) -> Result<T, TrainError> {

@@ -226,7 +226,7 @@ fn accuracy(run: &Run) -> String {
         Series { label: arm.name.clone(), class, points, mark }
     };
     let mut all: Vec<Series> = run.teacher.iter().map(|arm| series(arm, "teacher".into())).collect();
-    all.extend(run.arms.iter().map(|arm| series(arm, class(run, arm))));
+    all.extend(run.rows.iter().map(|arm| series(arm, class(run, arm))));
     all.retain(|series| !series.points.is_empty());
     let figure = both(
         |width| {
@@ -235,7 +235,12 @@ fn accuracy(run: &Run) -> String {
             LineChart { width, height, title, x_label: "epoch", series: &all, from_zero: false, format: axis_number }
                 .svg()
         },
-        "Top-1 on the validation images in per cent after each epoch. Rings mark the epoch that is tested as “best”.",
+        match run.seeds.is_empty() {
+            true => {
+                "Top-1 on the validation images in per cent after each epoch. Rings mark the epoch that is tested as “best”."
+            }
+            false => "Top-1 on the validation images in per cent after each epoch, means over the seeds.",
+        },
     );
     if figure.is_empty() {
         return String::new();
@@ -265,13 +270,14 @@ fn epoch_table(series: &[Series]) -> String {
 }
 
 fn losses(run: &Run) -> String {
-    let arms: Vec<&Arm> = run.teacher.iter().chain(&run.arms).collect();
+    let arms: Vec<&Arm> = run.teacher.iter().chain(&run.rows).collect();
     let figures: String = arms.iter().map(|arm| loss_figure(run, arm)).collect();
     if figures.is_empty() {
         return String::new();
     }
+    let over = if run.seeds.is_empty() { "" } else { " and the seeds" };
     format!(
-        "<h2>Loss terms</h2><p class=\"note\">Each term before its weight, as a mean over the epoch. Every panel has its own \
+        "<h2>Loss terms</h2><p class=\"note\">Each term before its weight, as a mean over the epoch{over}. Every panel has its own \
          scale from zero, because the terms of different methods are not in the same unit.</p><div class=\"multiples\">{figures}</div>"
     )
 }

@@ -6,13 +6,14 @@ use std::fmt::Write;
 
 /// A table of the arms' `proof.json`; nothing where no arm has a term beside the task.
 pub(super) fn proof(run: &Run) -> String {
-    let proofs = run.arms.iter().filter_map(|arm| Some((arm, arm.proof.as_ref()?)));
+    let proofs = run.rows.iter().filter_map(|arm| Some((arm, arm.proof.as_ref()?)));
     let rows: String = proofs.map(|(arm, proof)| rows(&arm.name, proof)).collect();
     if rows.is_empty() {
         return rows;
     }
+    let seed = if run.seeds.is_empty() { "" } else { " with the first seed" };
     format!(
-        "<h2>Proof that distillation is on</h2><p class=\"note\">Step 1 of every arm: each part of the loss, the norm of \
+        "<h2>Proof that distillation is on</h2><p class=\"note\">Step 1 of every arm{seed}: each part of the loss, the norm of \
          its weighted gradient on the student’s parameters beside that of the task, and where this gradient arrives.</p>\
          <div class=\"scroll\"><table><thead><tr><th>Arm</th><th>Part</th><th>Value</th><th>Weight</th>\
          <th>Gradient to the task’s</th><th>Student taps</th><th>Student tensors reached</th></tr></thead>\

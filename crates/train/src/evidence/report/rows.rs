@@ -1,6 +1,7 @@
-//! Arms as rows of the result table: one each, several seeds as mean and standard deviation.
-use super::read::Arm;
+//! Arms as rows of the result table and curves of the charts: one each, several seeds as mean and standard deviation.
+use super::read::{Arm, Epoch};
 use crate::evidence::Spread;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The arms in their order; those with seeds as one row for all of them.
 pub(super) fn rows(arms: &[Arm]) -> Vec<Arm> {
@@ -37,6 +38,32 @@ fn row(group: &[&Arm]) -> Arm {
         last_std: last.and_then(|spread| spread.std),
         terms: first.terms.clone(),
         planned_epochs: first.planned_epochs,
+        epochs: epochs(group),
+        steps: first.steps.clone(),
+        proof: first.proof.clone(),
         ..Arm::default()
+    }
+}
+
+/// The epochs that every seed has, as means over the seeds.
+fn epochs(group: &[&Arm]) -> Vec<Epoch> {
+    let count = group.iter().map(|arm| arm.epochs.len()).min().unwrap_or(0);
+    (0..count).map(|index| mean(&group.iter().map(|arm| &arm.epochs[index]).collect::<Vec<_>>())).collect()
+}
+
+fn mean(epochs: &[&Epoch]) -> Epoch {
+    let over = |values: Vec<Option<f64>>| {
+        let values: Option<Vec<f64>> = values.into_iter().collect();
+        values.and_then(|values| Spread::of(&values)).map(|spread| spread.mean)
+    };
+    let names: BTreeSet<&String> = epochs.iter().flat_map(|epoch| epoch.terms.keys()).collect();
+    let term = |name: &String| {
+        Some((name.clone(), over(epochs.iter().map(|epoch| epoch.terms.get(name).copied()).collect())?))
+    };
+    Epoch {
+        epoch: epochs[0].epoch,
+        terms: names.into_iter().filter_map(term).collect::<BTreeMap<_, _>>(),
+        val_top1: over(epochs.iter().map(|epoch| epoch.val_top1).collect()),
+        seconds: over(epochs.iter().map(|epoch| epoch.seconds).collect()),
     }
 }

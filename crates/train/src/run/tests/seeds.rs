@@ -52,13 +52,21 @@ fn every_arm_is_trained_once_per_seed_and_stopped_runs_go_on() {
 fn report_shows(out: &Path, spread: &str) {
     let page = crate::evidence::report::write_report(out).unwrap();
     let html = fs::read_to_string(page).unwrap();
-    for part in [spread, "over 2 seeds", "hints, seed 9", "Proof that distillation is on", "student tensors"] {
+    for part in [
+        spread,
+        "over 2 seeds",
+        "arms/hints-seed9/",
+        "with the first seed",
+        "Proof that distillation is on",
+        "student tensors",
+    ] {
         assert!(html.contains(part), "{part}");
     }
     assert!(!html.contains("not finished") && !html.contains("NaN"));
     // One row for the arm in the table of results.
     let table = html.split("class=\"results\"").nth(1).unwrap().split("</table>").next().unwrap();
     assert_eq!(table.matches("<tr class").count(), 2);
+    assert!(html.contains("Loss terms of hints\"") && !html.contains("Loss terms of hints, seed"));
 }
 
 #[test]
