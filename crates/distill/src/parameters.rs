@@ -52,9 +52,19 @@ impl Parameters {
         Self { seed, device: device.clone() }
     }
 
+    /// Where the parameters are placed.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// For the part named `name`: a stream of its own.
     pub fn part(&self, name: &str) -> Self {
         Self { seed: self.seed.with(name), device: self.device.clone() }
+    }
+
+    /// A stream of its own for draws that are not parameters.
+    pub fn stream(&self, name: &str) -> Stream {
+        self.seed.with(name)
     }
 
     /// A trainable parameter of this shape.

@@ -19,14 +19,19 @@ mod rules;
 mod run;
 mod schedule;
 mod setup;
+mod spectrum;
 mod table;
 
 pub use error::TrainError;
 pub use evaluate::{EvalResult, evaluate};
-pub use evidence::{ArmResult, EpochRecord, EpochResult, RunInfo, RunSummary, Scores, TeacherResult};
+pub use evidence::{
+    ArmResult, EpochRecord, EpochResult, PartProof, Proof, Reached, RunInfo, RunSummary, Scores, SeedSummary, Spread,
+    TapProof, TeacherResult, by_arm,
+};
 pub use measure::{StepConfig, StepTimes, TrainingStep};
 pub use plan::{ArmPlan, DataPlan, NetworkPlan, Plan, PlanOptions, TermPlan, TimePart, TimePlan};
 pub use recipe::Recipe;
 pub use run::{Event, Progress, RunOptions, Silent, run};
 pub use schedule::{LearningRate, Schedule};
+pub use spectrum::{Spectrum, SpectrumLayer, SpectrumRow};
 pub use table::{Table, duration};

@@ -4,6 +4,7 @@ mod fixtures;
 mod fusion;
 mod golden;
 mod layers;
+mod lora;
 mod networks;
 mod transformers;
 mod weights;

@@ -1,10 +1,15 @@
 //! What a run leaves behind: metrics, results, the description of the machine, the report.
 mod metrics;
+mod proof;
 mod records;
 pub mod report;
 mod run_info;
+mod seeds;
 
 pub use metrics::MetricsFile;
+pub use proof::{PartProof, Proof, Reached, TapProof};
 pub use records::{ArmResult, EpochRecord, EpochResult, MetricLine, RunSummary, Scores, StepRecord, TeacherResult};
 pub use run_info::RunInfo;
 pub(crate) use run_info::device_name;
+pub(crate) use seeds::over_seeds;
+pub use seeds::{SeedSummary, Spread, by_arm};

@@ -18,7 +18,9 @@ impl Plan {
             );
             for part in &time.parts {
                 let step = format!("{:.0} ms", part.step_seconds * 1e3);
-                table.row([part.name.clone(), step, part.steps.to_string(), duration(part.seconds)]);
+                let steps =
+                    if part.runs == 1 { part.steps.to_string() } else { format!("{} x {}", part.runs, part.steps) };
+                table.row([part.name.clone(), step, steps, duration(part.seconds)]);
             }
             table.row(["total".to_string(), String::new(), String::new(), duration(time.seconds)]);
             tables.push(table);
@@ -50,7 +52,11 @@ impl Plan {
 
     fn arm_table(&self) -> Table {
         let header = ["arm", "task weight", "terms", "adapter parameters", "state memory", "steps"];
-        let mut table = Table::new("Arms", &header);
+        let title = match self.seeds.len() {
+            0 => "Arms".to_string(),
+            n => format!("Arms, each trained {n} times, with the seeds {}", join(&self.seeds)),
+        };
+        let mut table = Table::new(title, &header);
         for arm in &self.arms {
             let names: Vec<&str> = arm.terms.iter().map(|term| term.name.as_str()).collect();
             let terms = if names.is_empty() { "-".into() } else { names.join(", ") };
@@ -79,6 +85,12 @@ impl Plan {
         }
         table
     }
+}
+
+/// `1, 2, 3`.
+fn join(seeds: &[u64]) -> String {
+    let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
+    seeds.join(", ")
 }
 
 fn term_rows(arm: &ArmPlan, table: &mut Table) {

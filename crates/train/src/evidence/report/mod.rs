@@ -4,8 +4,11 @@
 //! in a mail or printed. It can be written at any time: for an unfinished run it says so and shows what there is.
 
 mod chart;
+mod environment;
 mod page;
+mod proof;
 mod read;
+mod rows;
 mod text;
 
 use std::path::{Path, PathBuf};
