@@ -28,7 +28,9 @@ use crate::pieces::align::{Align, AlignConfig};
 use crate::pieces::distance::{Distance, Reduction};
 use crate::pieces::normalization::Normalization;
 use crate::shapes::Pairing;
-use crate::{About, DistillError, Init, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted};
+use crate::{
+    About, DistillError, Init, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted,
+};
 
 /// Keys of `method = "fd-cmkd"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,7 +88,8 @@ impl FdCmkdConfig {
     fn pairs(&self, book: &ShapeBook) -> Result<Vec<(TapInfo, TapInfo)>, DistillError> {
         let pooled = Some(vec!["pooled".to_string()]);
         let chosen = self.student_taps.is_some() || self.teacher_taps.is_some();
-        let (student, teacher) = if chosen { (&self.student_taps, &self.teacher_taps) } else { (&pooled, &pooled) };
+        let (student, teacher) =
+            if chosen { (&self.student_taps, &self.teacher_taps) } else { (&pooled, &pooled) };
         let pairing = Pairing {
             method: Self::ABOUT.name,
             student,
@@ -291,8 +294,10 @@ impl FdCmkd {
         let config = &self.config;
         let (s, t) = self.aligns[k].forward(student, teacher);
         let (s, t) = (bands(s, &self.pairs[k].masks)?, bands(t, &self.pairs[k].masks)?);
-        let compared =
-            [("low", config.low_weight, config.low_distance), ("high", config.high_weight, config.high_distance)];
+        let compared = [
+            ("low", config.low_weight, config.low_distance),
+            ("high", config.high_weight, config.high_distance),
+        ];
         let mut parts = Vec::new();
         for ((name, weight, measure), (s, t)) in compared.into_iter().zip(s.iter().zip(&t)) {
             if weight > 0.0 {

@@ -25,7 +25,9 @@ use crate::pieces::align::{Align, AlignConfig};
 use crate::pieces::distance::{Distance, Reduction};
 use crate::pieces::normalization::Normalization;
 use crate::shapes::Pairing;
-use crate::{About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Variant, Wanted};
+use crate::{
+    About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Variant, Wanted,
+};
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

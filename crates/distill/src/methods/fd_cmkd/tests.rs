@@ -2,8 +2,7 @@ use subband_seed::Stream;
 
 use super::*;
 use crate::check::{
-    book, device, double, features, fill, fixture, gradient_error, labels, parameter_gradient_error, scalar, values,
-    wave,
+    book, device, double, features, fill, fixture, gradient_error, labels, parameter_gradient_error, scalar, values, wave,
 };
 
 fn table(text: &str) -> FdCmkdConfig {
@@ -101,8 +100,7 @@ fn weights_and_switches_take_parts_away() {
 
 #[test]
 fn what_does_not_fit_is_explained() {
-    let shapes =
-        book(&[("stage1", &[8, 4, 4]), ("pooled", &[8, 1, 1])], &[("stage1", &[8, 4, 4]), ("pooled", &[3, 1, 1])]);
+    let shapes = book(&[("stage1", &[8, 4, 4]), ("pooled", &[8, 1, 1])], &[("stage1", &[8, 4, 4]), ("pooled", &[3, 1, 1])]);
     let message = |text: &str| table(text).taps(&shapes).unwrap_err().to_string();
     assert!(message("").contains("at least 4"));
     assert!(message("cutoff = 1.0").contains("cutoff"));

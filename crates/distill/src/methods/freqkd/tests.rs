@@ -2,8 +2,7 @@ use subband_seed::Stream;
 
 use super::*;
 use crate::check::{
-    book, device, double, features, fill, fixture, gradient_error, labels, parameter_gradient_error, scalar, single,
-    wave,
+    book, device, double, features, fill, fixture, gradient_error, labels, parameter_gradient_error, scalar, single, wave,
 };
 
 fn table(text: &str) -> FreqKdConfig {
@@ -128,8 +127,7 @@ fn bad_values_name_the_key() {
 
 #[test]
 fn one_term_per_pair_of_taps() {
-    let shapes =
-        book(&[("stage1", &[4, 8, 8]), ("stage2", &[4, 4, 4])], &[("stage1", &[4, 8, 8]), ("stage2", &[4, 4, 4])]);
+    let shapes = book(&[("stage1", &[4, 8, 8]), ("stage2", &[4, 4, 4])], &[("stage1", &[4, 8, 8]), ("stage2", &[4, 4, 4])]);
     let config = FreqKdConfig::default();
     let method = config.init(&shapes, &Parameters::new(Stream::new(2), &device())).unwrap();
     let taps = |s| features(&[("stage1", wave([2, 4, 8, 8], s, 0.41)), ("stage2", wave([2, 4, 4, 4], s, 0.41))]);
@@ -143,8 +141,7 @@ fn one_term_per_pair_of_taps() {
 
 #[test]
 fn the_composition_from_pieces_is_the_same() {
-    let text =
-        "normalize = 'mean-l2'\ntransform = 'fft'\nsplit = 'rectangle'\nhigh = { weight = 0.1, distance = 'log-mse' }";
+    let text = "normalize = 'mean-l2'\ntransform = 'fft'\nsplit = 'rectangle'\nhigh = { weight = 0.1, distance = 'log-mse' }";
     let composed: crate::ComposeConfig = toml::from_str(text).unwrap();
     let shapes = book(&[("stage1", &[4, 9, 12])], &[("stage1", &[4, 9, 12])]);
     let composed = composed.init(&shapes, &Parameters::new(Stream::new(2), &device())).unwrap();
