@@ -1,7 +1,8 @@
 //! Time of each method's loss, forward and backward, on the taps of ResNet56 to ResNet20 at 32x32, batch 64; then of
 //! MonoAFKD's parts on the four scales of its detector at 384x1280, batch 4.
 //!
-//! `cargo bench -p subband-distill [-- NAME..]`: all methods, or those named.
+//! `cargo bench -p subband-distill [-- NAME..]`: all methods, or those named. Median and least of `SUBBAND_STEPS` steps
+//! (5); the least says more on a machine that does other work.
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -74,7 +75,8 @@ fn main() {
 
 /// Prints a row for each method.
 fn measure(book: &ShapeBook, batch: usize, tables: Vec<String>, device: &Device) {
-    println!("{:<70} {:>10} {:>12} {:>9}", "method", "parameters", "largest MiB", "ms");
+    let steps = std::env::var("SUBBAND_STEPS").ok().and_then(|n| n.parse().ok()).unwrap_or(5).max(1);
+    println!("{:<70} {:>10} {:>12} {:>9} {:>9}", "method", "parameters", "largest MiB", "ms", "least");
     for text in tables {
         let config = AnyMethodConfig::from_table(&text.parse().expect("TOML")).expect("a registered method");
         let cost = config.cost(book, batch, device).expect("shapes fit");
@@ -82,7 +84,7 @@ fn measure(book: &ShapeBook, batch: usize, tables: Vec<String>, device: &Device)
         let wanted = config.taps(book).expect("taps exist");
         let teacher = features(&book.teacher, batch, &wanted.teacher, 0.2, device, false);
         let labels = Tensor::<1, Int>::arange(0..batch as i64, device);
-        let mut times: Vec<f64> = (0..6)
+        let mut times: Vec<f64> = (0..=steps)
             .map(|step| {
                 let student = features(&book.student, batch, &wanted.student, 1.3, device, true);
                 let input = StepInput { student: &student, teacher: &teacher, labels: labels.clone(), epoch: 1, step };
@@ -96,6 +98,7 @@ fn measure(book: &ShapeBook, batch: usize, tables: Vec<String>, device: &Device)
         times.remove(0);
         times.sort_by(f64::total_cmp);
         let largest = cost.largest_temporary as f64 / (1 << 20) as f64;
-        println!("{:<70} {:>10} {largest:>12.1} {:>9.1}", text.replace('\n', ", "), cost.parameters, times[2]);
+        let (median, least, parameters) = (times[steps / 2], times[0], cost.parameters);
+        println!("{:<70} {parameters:>10} {largest:>12.1} {median:>9.1} {least:>9.1}", text.replace('\n', ", "));
     }
 }
