@@ -30,6 +30,7 @@ mod execute;
 mod fold;
 mod fuse;
 mod graph;
+mod hook;
 mod init;
 mod layers;
 mod network;
@@ -45,6 +46,7 @@ mod tests;
 
 pub use convolutions::ConvShape;
 pub use error::{ModelError, nearest};
+pub use hook::{HookError, Replace};
 pub use layers::Mode;
 pub use network::{Network, NetworkConfig, ParamInfo, network_names};
 pub use state::LoadReport;
