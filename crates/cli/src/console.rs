@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use subband_train::{ArmResult, EpochRecord, Event, Progress, duration};
+use subband_train::{ArmResult, EpochRecord, Event, Progress, PromptResult, duration};
 
 /// Shows the events of a run.
 pub struct Console {
@@ -106,6 +106,17 @@ impl Console {
             duration(result.seconds)
         );
     }
+
+    fn prompts(&mut self, result: &PromptResult) {
+        self.finish();
+        eprintln!(
+            "  prompts  {} steps, teacher top-1 {:.2} % without and {:.2} % with prompts, {}",
+            result.steps,
+            result.teacher.top1,
+            result.end.top1,
+            duration(result.seconds)
+        );
+    }
 }
 
 impl Progress for Console {
@@ -124,6 +135,14 @@ impl Progress for Console {
                 }
             }
             Event::ArmSkipped { name, .. } => self.line(&format!("  {name}  was finished before")),
+            Event::PromptsStarted { index, steps, batch_size, done_steps } => {
+                (self.arm, self.epochs, self.images_per_epoch) = ("prompts".into(), 1, steps * batch_size);
+                self.start(index, steps * batch_size, (done_steps * batch_size) as u64);
+                if done_steps > 0 {
+                    self.line(&format!("  prompts  continue after step {done_steps}"));
+                }
+            }
+            Event::PromptsEnded { result } => self.prompts(result),
             Event::Step { epoch, images, loss, .. } => self.step(epoch, images, loss),
             Event::Evaluating { split, done, total } => {
                 if let Some(bar) = &self.bar {

@@ -14,6 +14,7 @@ mod learner;
 mod measure;
 mod optimizer;
 mod plan;
+mod prompts;
 pub mod recipe;
 mod rules;
 mod run;
@@ -23,7 +24,7 @@ mod table;
 
 pub use error::TrainError;
 pub use evaluate::{EvalResult, evaluate};
-pub use evidence::{ArmResult, EpochRecord, EpochResult, RunInfo, RunSummary, Scores, TeacherResult};
+pub use evidence::{ArmResult, EpochRecord, EpochResult, PromptResult, PromptTap, RunInfo, RunSummary, Scores, TeacherResult};
 pub use measure::{StepConfig, StepTimes, TrainingStep};
 pub use plan::{ArmPlan, DataPlan, NetworkPlan, Plan, PlanOptions, TermPlan, TimePart, TimePlan};
 pub use recipe::Recipe;

@@ -1,9 +1,10 @@
 //! Builds what a recipe names: data, networks with their weights, methods with their adapters.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use burn::prelude::*;
 use subband_data::Splits;
-use subband_distill::{AnyMethod, ShapeBook, Wanted};
+use subband_distill::{AnyMethod, Prompts, ShapeBook, Wanted};
 use subband_models::{ModelError, Network, NetworkConfig, weights};
 use subband_seed::Stream;
 
@@ -16,6 +17,8 @@ pub(crate) struct Setup {
     pub recipe: Recipe,
     pub splits: Splits,
     seed: Stream,
+    /// The prompts that this run has learned.
+    learned: OnceLock<Prompts>,
 }
 
 /// Which network of the run.
@@ -42,7 +45,7 @@ impl Setup {
             let count = splits.train.len();
             return Err(TrainError::Wiring(format!("the data set has {count} training images; at least 2 are needed")));
         }
-        Ok(Self { recipe: recipe.clone(), splits, seed: Stream::new(recipe.seed) })
+        Ok(Self { recipe: recipe.clone(), splits, seed: Stream::new(recipe.seed), learned: OnceLock::new() })
     }
 
     /// Channels, height and width of a network's input; the two views may differ.
@@ -117,6 +120,14 @@ impl Setup {
         }))
     }
 
+    /// From now on the arms use the prompts in this file.
+    pub fn learned(&self, file: &Path, device: &Device) -> Result<(), TrainError> {
+        let prompts = Prompts::read(file, device).map_err(|source| TrainError::distill("[prompts]", source))?;
+        // Only the first call counts; a run learns once.
+        let _ = self.learned.set(prompts);
+        Ok(())
+    }
+
     /// The student of an arm with the arm's methods, on `device` with autodiff.
     pub fn learner(&self, arm: &ArmRecipe, device: &Device) -> Result<Learner, TrainError> {
         let autodiff = device.clone().autodiff();
@@ -130,8 +141,13 @@ impl Setup {
     /// The batches of the training images; a last batch of a single image, which batch normalisation cannot use,
     /// is left out.
     pub fn train_loader(&self, train: &TrainRecipe) -> Result<subband_data::Loader, TrainError> {
-        let lonely = self.splits.train.len() % train.batch_size == 1 && train.batch_size > 1;
-        Ok(self.splits.train_loader(train.batch_size, lonely)?)
+        self.loader(train.batch_size)
+    }
+
+    /// [`Setup::train_loader`] for batches of this size.
+    pub fn loader(&self, batch_size: usize) -> Result<subband_data::Loader, TrainError> {
+        let lonely = self.splits.train.len() % batch_size == 1 && batch_size > 1;
+        Ok(self.splits.train_loader(batch_size, lonely)?)
     }
 }
 
@@ -160,6 +176,11 @@ pub(crate) fn methods(
         methods.push(term.method.init(book, &path, seed.with(&term.name), autodiff).map_err(fail)?);
     }
     Ok((methods, wanted))
+}
+
+/// Whether an arm depends on prompts that the run learns.
+pub(crate) fn learned_prompts(arm: &ArmRecipe) -> bool {
+    arm.terms.iter().any(|term| term.method.about().name == "freekd" && !term.to_table().contains_key("prompts"))
 }
 
 /// Adds the names that are not there yet; `logits` is always read and never a tap to ask for.

@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::PromptResult;
+
 /// JSON has no infinity and no NaN: they are written as `null` and read as NaN.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
@@ -146,6 +148,9 @@ pub struct RunSummary {
     pub test_images: usize,
     /// The teacher, if there is one.
     pub teacher: Option<TeacherResult>,
+    /// The frequency prompts, if the run learns them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<PromptResult>,
     /// The arms that are done, in the recipe's order.
     pub arms: Vec<ArmResult>,
     /// The run folder.

@@ -12,11 +12,13 @@
 //! arms/<slug>/skipped.json         images left out under skip_corrupt, if any
 //! arms/<slug>/nonfinite/           state before a step that gave NaN
 //! arms/teacher/...                 the same for the teacher, if the run trains it
+//! prompts.safetensors, prompts/... frequency prompts, if the run learns them
 //! ```
 mod arm;
 mod folder;
 mod nonfinite;
 mod progress;
+mod prompts;
 mod proof;
 mod state;
 pub(crate) mod step;
@@ -31,7 +33,7 @@ use burn::prelude::*;
 use subband_models::{Network, weights};
 
 use crate::evaluate::evaluate_with;
-use crate::evidence::{ArmResult, RunSummary, TeacherResult};
+use crate::evidence::{ArmResult, PromptResult, RunSummary, TeacherResult};
 use crate::learner::Learner;
 use crate::plan::Plan;
 use crate::recipe::{ArmRecipe, Recipe};
@@ -41,6 +43,7 @@ use crate::{Scores, TrainError};
 use arm::ArmRun;
 use folder::Folder;
 pub use progress::{Event, Progress, Silent};
+use prompts::PromptRun;
 
 /// How to run.
 pub struct RunOptions<'a> {
@@ -81,7 +84,8 @@ impl Runner<'_> {
         let recipe = &self.setup.recipe;
         let arms = recipe.arms();
         let trained = recipe.teacher.as_ref().is_some_and(|teacher| teacher.train.is_some());
-        let started = Event::RunStarted { name: &recipe.name, arms: arms.len() + usize::from(trained) };
+        let before = usize::from(trained) + usize::from(recipe.prompts.is_some());
+        let started = Event::RunStarted { name: &recipe.name, arms: arms.len() + before };
         if progress.event(started).is_break() {
             return Err(TrainError::Stopped { arm: recipe.name.clone(), step: 0 });
         }
@@ -90,6 +94,7 @@ impl Runner<'_> {
             finished: false,
             test_images: self.setup.splits.test.len(),
             teacher: None,
+            prompts: None,
             arms: Vec::new(),
             folder: self.folder.path().to_path_buf(),
         };
@@ -101,6 +106,9 @@ impl Runner<'_> {
             }
             None => None,
         };
+        if let (Some(network), Some(result)) = (&teacher, &summary.teacher) {
+            summary.prompts = self.prompts(network, result.test, progress)?;
+        }
         self.folder.write_results(&summary)?;
         for arm in &arms {
             let result = self.arm(arm, teacher.as_ref(), progress)?;
@@ -152,6 +160,31 @@ impl Runner<'_> {
         Ok((network, result))
     }
 
+    /// The prompts that the recipe asks for, which the arms then use.
+    fn prompts(
+        &mut self,
+        teacher: &Network,
+        scores: Scores,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<PromptResult>, TrainError> {
+        let Some(recipe) = &self.setup.recipe.prompts else { return Ok(None) };
+        let file = self.folder.prompt_file();
+        let phase = PromptRun {
+            setup: self.setup,
+            recipe,
+            folder: &self.folder.prompts()?,
+            file: file.clone(),
+            fingerprint: self.folder.prompt_fingerprint(),
+            device: self.device.clone(),
+            index: self.next(),
+            teacher,
+            scores,
+        };
+        let result = phase.run(progress)?;
+        self.setup.learned(&file, &self.device)?;
+        Ok(Some(result))
+    }
+
     /// Test figures of a teacher that is not trained here; kept in the folder, so that a resumed run has them.
     fn test_as_loaded(&self, network: &Network, progress: &mut dyn Progress) -> Result<Scores, TrainError> {
         let fingerprint = self.folder.fingerprint(None);
@@ -191,7 +224,7 @@ impl Runner<'_> {
     }
 
     fn next(&mut self) -> usize {
-        debug_assert!(self.index <= self.plan.arms.len());
+        debug_assert!(self.index <= self.plan.arms.len() + 1);
         self.index += 1;
         self.index - 1
     }

@@ -4,7 +4,9 @@
 //! in a mail or printed. It can be written at any time: for an unfinished run it says so and shows what there is.
 
 mod chart;
+mod masks;
 mod page;
+mod png;
 mod read;
 mod text;
 

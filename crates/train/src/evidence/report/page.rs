@@ -1,6 +1,7 @@
 //! The page: its sections in reading order.
 
 use super::chart::{Dot, LineChart, Series, axis_number, dot_plot};
+use super::masks;
 use super::read::{Arm, Run, is_task};
 use super::text::{count, duration, escape, grouped, loss, percent, points};
 use serde_json::Value;
@@ -15,6 +16,7 @@ pub(super) fn html(run: &Run) -> String {
         results(run),
         accuracy(run),
         losses(run),
+        prompts(run),
         recipe(run),
         environment(run),
         reproduce(run),
@@ -302,6 +304,18 @@ fn term_points(arm: &Arm, name: &str) -> Vec<(f64, f64)> {
             (!values.is_empty()).then(|| (step, values.iter().sum::<f64>() / values.len() as f64))
         })
         .collect()
+}
+
+fn prompts(run: &Run) -> String {
+    let arm = |name: &str, keep: fn(&str) -> bool| {
+        let mut arm = Arm { name: name.into(), steps: run.prompt_steps.clone(), ..Arm::default() };
+        arm.steps.iter_mut().for_each(|step| step.terms.retain(|term, _| keep(term)));
+        arm
+    };
+    // The task's loss and the dissimilarities are not in one unit.
+    let task = loss_figure(run, &arm("Task loss of the prompted teacher", is_task));
+    let masks = loss_figure(run, &arm("Dissimilarity of the masks", |term| !is_task(term)));
+    masks::section(run.prompts.as_ref(), run.pictures.as_ref(), &format!("{task}{masks}"))
 }
 
 fn recipe(run: &Run) -> String {

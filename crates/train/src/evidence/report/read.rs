@@ -5,6 +5,8 @@
 //! skipped, a number that is missing or not finite becomes `None`.
 
 use super::ReportError;
+use crate::evidence::{MaskPictures, PromptResult};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,10 @@ pub(super) struct Run {
     pub teacher: Option<Arm>,
     pub arms: Vec<Arm>,
     pub test_images: Option<f64>,
+    pub prompts: Option<PromptResult>,
+    pub pictures: Option<MaskPictures>,
+    /// The steps in which the prompts were learned.
+    pub prompt_steps: Vec<Step>,
 }
 
 /// One trained network: an arm of the comparison, or the teacher.
@@ -100,6 +106,10 @@ pub(super) fn run(dir: &Path) -> Result<Run, ReportError> {
     if run.name.is_empty() {
         run.name = dir.file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
     }
+    let prompts = dir.join("prompts");
+    run.prompts = record(&prompts.join("result.json"))?;
+    run.pictures = record(&prompts.join("masks.json"))?;
+    run.prompt_steps = metrics(&prompts.join("metrics.jsonl"))?.1;
     for (slug, folder) in folders {
         attach(&mut run, &slug, &folder)?;
     }
@@ -276,6 +286,11 @@ fn text(path: &Path) -> Result<Option<String>, ReportError> {
 fn json(path: &Path) -> Result<Option<Value>, ReportError> {
     let Some(text) = text(path)? else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(|source| ReportError::Json { path: path.to_path_buf(), source })
+}
+
+/// A file that this program wrote whole; one of another version is left out.
+fn record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ReportError> {
+    Ok(json(path)?.and_then(|value| serde_json::from_value(value).ok()))
 }
 
 fn number(value: &Value, key: &str) -> Option<f64> {
