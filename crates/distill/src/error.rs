@@ -93,6 +93,14 @@ pub enum DistillError {
     /// A transform refused its input.
     #[error("a frequency transform failed: {0}")]
     Spectral(#[from] subband_spectral::SpectralError),
+    /// A file of frequency prompts that cannot be used.
+    #[error("prompts `{}`: {reason}", path.display())]
+    Prompts {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A checkpoint whose adapter parameters are not this method's.
     #[error("the saved parameters do not fit method `{method}`: {reason}")]
     State {

@@ -10,6 +10,7 @@
 
 mod error;
 pub mod fam_kd;
+pub mod freekd;
 mod keys;
 mod method;
 pub mod methods;
@@ -26,6 +27,7 @@ mod networks_tests;
 
 pub use error::{DistillError, Side};
 pub use fam_kd::{AttentionKind, FamKd, FamKdConfig, FilterKind, Graph, HighPassKind, TailKind, Variant};
+pub use freekd::{FrequencyKind, Grouping, PromptConfig, PromptSets, Prompts, Similarity};
 pub use method::{About, Cost, Method, MethodConfig, StepInput, Term, Wanted};
 pub use methods::attention_transfer::{AttentionTransfer, AttentionTransferConfig};
 pub use methods::dkd::{Dkd, DkdConfig};

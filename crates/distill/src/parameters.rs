@@ -52,6 +52,11 @@ impl Parameters {
         Self { seed, device: device.clone() }
     }
 
+    /// Where the parameters are placed.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// For the part named `name`: a stream of its own.
     pub fn part(&self, name: &str) -> Self {
         Self { seed: self.seed.with(name), device: self.device.clone() }
