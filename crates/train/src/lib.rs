@@ -26,7 +26,7 @@ pub use error::TrainError;
 pub use evaluate::{EvalResult, evaluate};
 pub use evidence::{ArmResult, EpochRecord, EpochResult, PromptResult, PromptTap, RunInfo, RunSummary, Scores, TeacherResult};
 pub use measure::{StepConfig, StepTimes, TrainingStep};
-pub use plan::{ArmPlan, DataPlan, NetworkPlan, Plan, PlanOptions, TermPlan, TimePart, TimePlan};
+pub use plan::{ArmPlan, DataPlan, NetworkPlan, Plan, PlanOptions, PromptPlan, TermPlan, TimePart, TimePlan};
 pub use recipe::Recipe;
 pub use run::{Event, Progress, RunOptions, Silent, run};
 pub use schedule::{LearningRate, Schedule};

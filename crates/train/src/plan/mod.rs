@@ -7,7 +7,7 @@ use serde::Serialize;
 use subband_models::{Network, TapInfo};
 
 use crate::TrainError;
-use crate::recipe::{ArmRecipe, Recipe};
+use crate::recipe::{ArmRecipe, PromptRecipe, Recipe};
 use crate::setup::{Role, Setup};
 
 pub use time::{TimePart, TimePlan};
@@ -38,6 +38,8 @@ pub struct Plan {
     pub teacher: Option<NetworkPlan>,
     /// The student.
     pub student: NetworkPlan,
+    /// The learning of frequency prompts, if the recipe asks for it.
+    pub prompts: Option<PromptPlan>,
     /// The arms.
     pub arms: Vec<ArmPlan>,
     /// Estimated time, if it was asked for.
@@ -101,6 +103,23 @@ pub struct ArmPlan {
     pub steps: usize,
 }
 
+/// The learning of frequency prompts.
+#[derive(Debug, Clone, Serialize)]
+pub struct PromptPlan {
+    /// Teacher taps that get prompts.
+    pub taps: Vec<String>,
+    /// Sets of prompts at each tap.
+    pub sets: Vec<String>,
+    /// Prompts of one set.
+    pub tokens: usize,
+    /// Numbers to learn.
+    pub params: usize,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Images of a step.
+    pub batch_size: usize,
+}
+
 /// A distillation term of a plan.
 #[derive(Debug, Clone, Serialize)]
 pub struct TermPlan {
@@ -154,6 +173,7 @@ impl Plan {
             }
             None => None,
         };
+        let prompts = recipe.prompts.as_ref().map(|given| prompt_plan(setup, given, device)).transpose()?;
         let student = setup.student(device)?;
         let weights = weights_text(recipe.student.weights.as_deref(), None);
         let arms = recipe.arms().iter().map(|arm| arm_plan(setup, arm, &student, device)).collect::<Result<_, _>>()?;
@@ -163,6 +183,7 @@ impl Plan {
             data: data_plan(setup),
             teacher,
             student: network_plan(setup, Role::Student, &student, weights)?,
+            prompts,
             arms,
             time: None,
         })
@@ -202,6 +223,18 @@ fn network_plan(setup: &Setup, role: Role, network: &Network, weights: String) -
         trainable: network.trainable_count(),
         macs: network.macs(height, width).map_err(fail)?,
         taps: network.taps(height, width).map_err(fail)?,
+    })
+}
+
+fn prompt_plan(setup: &Setup, given: &PromptRecipe, device: &Device) -> Result<PromptPlan, TrainError> {
+    let prompts = crate::prompts::fresh(setup, given, device)?;
+    Ok(PromptPlan {
+        taps: prompts.taps().to_vec(),
+        sets: prompts.iter().next().map(|(_, sets)| sets.names()).unwrap_or_default(),
+        tokens: given.config.tokens,
+        params: prompts.num_params(),
+        steps: given.steps,
+        batch_size: given.batch_size,
     })
 }
 

@@ -18,7 +18,7 @@ use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::TensorData;
 use subband_data::Batch;
-use subband_distill::Prompts;
+use subband_distill::{DistillError, PromptSets, Prompts};
 use subband_models::Network;
 
 use crate::checkpoint::{Checkpoint, Meta};
@@ -121,7 +121,7 @@ impl PromptRun<'_> {
 
 /// Prompts by `<tap>.<set>`.
 fn state(prompts: &Prompts) -> BTreeMap<String, TensorData> {
-    let of = |(tap, sets): (&str, &subband_distill::PromptSets)| {
+    let of = |(tap, sets): (&str, &PromptSets)| {
         let named = sets.state_dict().into_iter();
         named.map(|(set, data)| (format!("{tap}.{set}"), data)).collect::<Vec<_>>()
     };
@@ -129,7 +129,7 @@ fn state(prompts: &Prompts) -> BTreeMap<String, TensorData> {
 }
 
 /// The same prompts with saved values.
-fn load(prompts: &Prompts, saved: &BTreeMap<String, TensorData>) -> Result<Prompts, subband_distill::DistillError> {
+fn load(prompts: &Prompts, saved: &BTreeMap<String, TensorData>) -> Result<Prompts, DistillError> {
     let part = |tap: &str| {
         // A set's name has no dot, a tap's may have one.
         let sets = saved.iter().filter_map(|(name, data)| match name.rsplit_once('.') {
@@ -139,7 +139,7 @@ fn load(prompts: &Prompts, saved: &BTreeMap<String, TensorData>) -> Result<Promp
         sets.collect()
     };
     let filled = prompts.iter().map(|(tap, sets)| Ok((tap.to_string(), sets.clone().load(&part(tap))?)));
-    Ok(Prompts::new(filled.collect::<Result<_, _>>()?))
+    Ok(Prompts::new(filled.collect::<Result<_, DistillError>>()?))
 }
 
 impl Loop<'_> {
@@ -268,3 +268,6 @@ impl Loop<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
