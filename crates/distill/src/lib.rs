@@ -16,6 +16,7 @@ mod method;
 pub mod methods;
 mod parameters;
 mod parts;
+pub mod pieces;
 mod registry;
 mod shapes;
 mod term;
@@ -27,9 +28,12 @@ mod networks_tests;
 
 pub use error::{DistillError, Side};
 pub use fam_kd::{AttentionKind, FamKd, FamKdConfig, FilterKind, Graph, HighPassKind, TailKind, Variant};
-pub use freekd::{FrequencyKind, Grouping, PromptConfig, PromptSets, Prompts, Similarity};
+pub use freekd::{
+    FreeKd, FreeKdConfig, FrequencyKind, Grouping, MaskKind, Position, PromptConfig, PromptSets, Prompts, Similarity,
+};
 pub use method::{About, Cost, Method, MethodConfig, StepInput, Term, Wanted};
 pub use methods::attention_transfer::{AttentionTransfer, AttentionTransferConfig};
+pub use methods::compose::{Compose, ComposeConfig};
 pub use methods::dkd::{Dkd, DkdConfig};
 pub use methods::fitnet::{FitNet, FitNetConfig};
 pub use methods::kd::{Kd, KdConfig};
@@ -37,7 +41,7 @@ pub use methods::ofa::{Ofa, OfaConfig};
 pub use methods::review_kd::{ReviewKd, ReviewKdConfig};
 pub use methods::rkd::{Rkd, RkdConfig};
 pub use parameters::{Init, Parameters, StateDict};
-pub use parts::{BatchNorm, Conv, adaptive_average_pool, resize_nearest};
+pub use parts::{BatchNorm, Conv, adaptive_average_pool, resize_bilinear, resize_nearest};
 pub use registry::{AnyMethod, AnyMethodConfig, method_docs, method_names};
 pub use shapes::ShapeBook;
 pub use term::{TermConfig, TermWeight};

@@ -116,6 +116,12 @@ pub trait MethodConfig: Default + Clone + PartialEq + std::fmt::Debug + Serializ
     /// Elements of the largest single intermediate tensor for a batch of `batch`.
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError>;
 
+    /// The same method without files that only exist once a run is on its way (its parameters are equal): what a plan
+    /// counts.
+    fn without_files(&self) -> Self {
+        self.clone()
+    }
+
     /// The error for a bad value of this configuration.
     fn bad(&self, reason: impl Into<String>) -> DistillError {
         DistillError::BadConfig { method: Self::ABOUT.name.to_string(), reason: reason.into() }

@@ -7,10 +7,16 @@ use crate::keys::field_names;
 use crate::parameters::{Parameters, StateDict, load, name_ids, state};
 use crate::term::TERM_KEYS;
 use crate::{About, Cost, DistillError, Method, MethodConfig, ShapeBook, StepInput, Term, Wanted};
-use crate::{AttentionTransfer, Dkd, FamKd, FitNet, Kd, Ofa, ReviewKd, Rkd};
-use crate::{
-    AttentionTransferConfig, DkdConfig, FamKdConfig, FitNetConfig, KdConfig, OfaConfig, ReviewKdConfig, RkdConfig,
-};
+use crate::{AttentionTransfer, AttentionTransferConfig};
+use crate::{Compose, ComposeConfig};
+use crate::{Dkd, DkdConfig};
+use crate::{FamKd, FamKdConfig};
+use crate::{FitNet, FitNetConfig};
+use crate::{FreeKd, FreeKdConfig};
+use crate::{Kd, KdConfig};
+use crate::{Ofa, OfaConfig};
+use crate::{ReviewKd, ReviewKdConfig};
+use crate::{Rkd, RkdConfig};
 use subband_models::nearest;
 
 macro_rules! registry {
@@ -87,6 +93,11 @@ macro_rules! registry {
                 Ok(name_ids(method, path))
             }
 
+            /// The same method without files that only exist once a run is on its way; its parameters are equal.
+            fn without_files(&self) -> Self {
+                match self { $(Self::$method(config) => Self::$method(config.without_files()),)+ }
+            }
+
             fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
                 match self { $(Self::$method(config) => config.largest_temporary(book, batch),)+ }
             }
@@ -121,14 +132,18 @@ registry! {
     ReviewKd(ReviewKdConfig);
     /// Frequency attention module (Pham et al. 2024).
     FamKd(FamKdConfig);
+    /// Bands of a wavelet transform where learned prompts look (Zhang et al. 2024).
+    FreeKd(FreeKdConfig);
     /// One-for-all logits (Hao et al. 2023).
     Ofa(OfaConfig);
+    /// A loss put together in the recipe.
+    Compose(ComposeConfig);
 }
 
 impl AnyMethodConfig {
     /// What the method adds to a training step of `batch` samples. Builds the adapters once on `device` to count them.
     pub fn cost(&self, book: &ShapeBook, batch: usize, device: &Device) -> Result<Cost, DistillError> {
-        let method = self.init(book, "plan", Stream::new(0), device)?;
+        let method = self.without_files().init(book, "plan", Stream::new(0), device)?;
         let elements = self.largest_temporary(book, batch)?;
         Ok(Cost { parameters: method.num_params(), largest_temporary: elements * std::mem::size_of::<f32>() })
     }

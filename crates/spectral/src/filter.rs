@@ -181,6 +181,12 @@ impl Mask {
         Self { size: self.size, values: self.values.iter().map(|x| 1.0 - x).collect() }
     }
 
+    /// The square root of every value (of negative ones 0): what filters a map so that its energy is that of the spectrum
+    /// under this mask.
+    pub fn root(&self) -> Self {
+        Self { size: self.size, values: self.values.iter().map(|x| x.max(0.0).sqrt()).collect() }
+    }
+
     /// What acts on a real map when the real part is taken: `(mask(f) + mask(-f)) / 2`.
     pub fn hermitian(&self) -> Self {
         let back = |i: usize| self.values[opposite(i, self.size)];

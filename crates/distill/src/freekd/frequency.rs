@@ -104,6 +104,14 @@ impl Bands {
         (self.transform == FrequencyKind::Dwt).then_some(&self.dwt)
     }
 
+    /// Whether a fused kernel compares bands of maps of this size without forming them (on Flex).
+    pub fn is_fused(&self, size: [usize; 2]) -> bool {
+        let mut sizes = std::iter::once(size).chain(self.sizes(size)).take(self.levels());
+        let even = |s: [usize; 2]| s.iter().all(|n| n.is_multiple_of(2));
+        let haar = |dwt: &Dwt2| dwt.wavelet().is_haar() && (dwt.boundary() == Boundary::Zero || sizes.all(even));
+        self.wavelets().is_some_and(haar)
+    }
+
     /// Names of the sets: LL first, then the finest level.
     pub fn set_names(&self) -> Vec<String> {
         let levels = 1..=self.levels();

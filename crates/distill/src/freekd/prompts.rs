@@ -216,11 +216,6 @@ impl PromptSets {
         Ok(self)
     }
 
-    /// The transform.
-    pub(super) fn bands(&self) -> &Bands {
-        &self.bands
-    }
-
     /// sigmoid(P R) of every set.
     fn of_bands(&self, maps: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
         let masks = self.sets.iter().zip(maps).map(|(prompts, map)| sigmoid(product(prompts.val(), map)));

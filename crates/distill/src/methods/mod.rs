@@ -1,5 +1,6 @@
 //! The classical methods, one file each.
 pub mod attention_transfer;
+pub mod compose;
 pub mod dkd;
 pub mod fitnet;
 pub mod kd;

@@ -5,7 +5,7 @@ mod resize;
 
 pub use batch_norm::BatchNorm;
 pub use conv::Conv;
-pub use resize::{adaptive_average_pool, resize_nearest};
+pub use resize::{adaptive_average_pool, resize_bilinear, resize_nearest};
 
 use burn::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Changing the size of maps: nearest neighbour and average bins.
+//! Changing the size of maps: nearest neighbour, average bins and two-point interpolation.
 use burn::prelude::*;
 use burn::tensor::TensorData;
 use burn::tensor::module::interpolate;
@@ -51,10 +51,45 @@ pub fn adaptive_average_pool(x: Tensor<4>, size: (usize, usize)) -> Tensor<4> {
         let bins = x.reshape([n, c, height, h / height, width, w / width]);
         return bins.mean_dim(5).mean_dim(3).reshape([n, c, height, width]);
     }
-    // Uneven bins: one averaging matrix per axis, Y = P_h X P_w^T.
+    // Uneven bins: one averaging matrix per axis.
     let (rows, columns) = (bin_matrix(&x, h, height), bin_matrix(&x, w, width));
+    between(x, rows, columns)
+}
+
+/// Y = P_h X P_w^T with `rows` P_h `[height, H]` and `columns` P_w `[width, W]`.
+fn between(x: Tensor<4>, rows: Tensor<2>, columns: Tensor<2>) -> Tensor<4> {
+    let [n, c, h, w] = x.dims();
+    let (height, width) = (rows.dims()[0], columns.dims()[0]);
     let narrowed = x.reshape([n * c * h, w]).matmul(columns.transpose()).reshape([n * c, h, width]);
     rows.unsqueeze::<3>().matmul(narrowed).reshape([n, c, height, width])
+}
+
+/// Bilinear resize with pixel centres at halves, PyTorch's `interpolate` without `align_corners`: output row i reads at
+/// max(0, (i + 1/2) H / H_out - 1/2), between its two neighbours. There is no smoothing before a reduction.
+///
+/// # Shapes
+/// `[N, C, H, W]` to `[N, C, size.0, size.1]`; any sizes from 1.
+pub fn resize_bilinear(x: Tensor<4>, size: (usize, usize)) -> Tensor<4> {
+    let [_, _, h, w] = x.dims();
+    if (h, w) == size {
+        return x;
+    }
+    let (rows, columns) = (tent_matrix(&x, h, size.0), tent_matrix(&x, w, size.1));
+    between(x, rows, columns)
+}
+
+/// The interpolation matrix `[output, input]` on the device and with the type of `like`.
+fn tent_matrix(like: &Tensor<4>, input: usize, output: usize) -> Tensor<2> {
+    let mut values = vec![0.0_f64; output * input];
+    for i in 0..output {
+        let place = ((i as f64 + 0.5) * input as f64 / output as f64 - 0.5).max(0.0);
+        let first = (place as usize).min(input - 1);
+        let share = place - first as f64;
+        let second = (first + 1).min(input - 1);
+        values[i * input + first] += 1.0 - share;
+        values[i * input + second] += share;
+    }
+    Tensor::from_data(TensorData::new(values, [output, input]), (&like.device(), like.dtype()))
 }
 
 /// The averaging matrix `[output, input]` on the device and with the type of `like`.
@@ -70,7 +105,7 @@ fn bin_matrix(like: &Tensor<4>, input: usize, output: usize) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{gradient_error, values, wave};
+    use crate::check::{fixture, gradient_error, values, wave};
 
     #[test]
     fn nearest_reads_the_row_torch_reads() {
@@ -100,6 +135,16 @@ mod tests {
     }
 
     #[test]
+    fn bilinear_matches_torch() {
+        for size in [(5, 7), (2, 2), (3, 4), (1, 1), (9, 3)] {
+            let found = values(resize_bilinear(wave([1, 2, 3, 4], 0.2, 0.37), size));
+            let expected = fixture(&format!("bilinear.{}x{}", size.0, size.1));
+            assert_eq!(found.len(), expected.len());
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{size:?}");
+        }
+    }
+
+    #[test]
     fn gradients_are_right_for_whole_and_broken_factors() {
         for size in [(6, 8), (9, 8), (5, 3), (2, 2), (1, 1), (3, 4)] {
             let weights = wave([2, 2, size.0, size.1], 0.7, 0.21);
@@ -107,6 +152,8 @@ mod tests {
             let pooled = |x: Tensor<4>| (adaptive_average_pool(x, size) * weights.clone()).sum();
             assert!(gradient_error(wave([2, 2, 3, 4], 0.4, 0.37), nearest) < 1e-8, "nearest {size:?}");
             assert!(gradient_error(wave([2, 2, 3, 4], 0.4, 0.37), pooled) < 1e-8, "pool {size:?}");
+            let bilinear = |x: Tensor<4>| (resize_bilinear(x, size) * weights.clone()).sum();
+            assert!(gradient_error(wave([2, 2, 3, 4], 0.4, 0.37), bilinear) < 1e-8, "bilinear {size:?}");
         }
     }
 }

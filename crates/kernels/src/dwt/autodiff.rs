@@ -76,6 +76,22 @@ impl<B: Backend + DwtGradients> Backward<B, 2> for BandDistances {
     }
 }
 
+/// What [`WeightedDistances`] keeps: signs, weights, shape of the maps, pyramid.
+type KeptWeighted<B> = (IntTensor<B>, FloatTensor<B>, [usize; 4], Arc<Pyramid>);
+
+#[derive(Debug)]
+struct WeightedDistances;
+
+impl<B: Backend + DwtGradients> Backward<B, 2> for WeightedDistances {
+    type State = KeptWeighted<B>;
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (signs, weights, shape, p) = ops.state;
+        let gradient =
+            |g, negative| B::subband_haar_weighted_gradient(signs.clone(), weights.clone(), g, shape, &p, negative);
+        binary::<B, _, _>(ops.parents, ops.node, grads, |g| gradient(g, false), |g| gradient(g, true));
+    }
+}
+
 impl<B: Backend + DwtOps + DwtGradients, C: CheckpointStrategy> DwtOps for Autodiff<B, C> {
     fn subband_dwt_split(x: FloatTensor<Self>, frame: Arc<Frame>) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let low = Backward::<B, 1>::prepare::<C>(SplitLow, [x.node()]).compute_bound().stateful();
@@ -124,6 +140,24 @@ impl<B: Backend + DwtOps + DwtGradients, C: CheckpointStrategy> DwtOps for Autod
             OpsKind::UnTracked(prep) => {
                 prep.finish(B::subband_haar_l1_between(x.into_primitive(), y.into_primitive(), pyramid))
             }
+        }
+    }
+
+    fn subband_haar_weighted(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        pyramid: Arc<Pyramid>,
+    ) -> FloatTensor<Self> {
+        let (shape, nodes) = (x.shape().dims(), [x.node(), y.node()]);
+        let prep = Backward::<B, 2>::prepare::<C>(WeightedDistances, nodes).compute_bound().stateful();
+        let (x, y, weights) = (x.into_primitive(), y.into_primitive(), weights.into_primitive());
+        match prep {
+            OpsKind::Tracked(prep) => {
+                let (sums, signs) = B::subband_haar_weighted_signs(x, y, weights.clone(), &pyramid);
+                prep.finish((signs, weights, shape, pyramid), sums)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::subband_haar_weighted(x, y, weights, pyramid)),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use burn::tensor::DType;
 
 use super::haar_l1::{Pyramid, Results};
+use super::haar_weighted::Sums;
 use super::scalar::{Bands, Matrices, Scalar, tensor};
 use super::{DwtGradients, DwtOps, Flex, FlexTensor, Frame, TensorMetadata, haar, separable};
 use crate::flex::contiguous;
@@ -127,6 +128,57 @@ fn l1_gradient<T: Scalar>(
     tensor(dx, &shape)
 }
 
+/// The weighted sums and, if `keep`, the signs.
+fn weighted<T: Scalar>(
+    maps: [FlexTensor; 2],
+    weights: FlexTensor,
+    p: &Pyramid,
+    keep: bool,
+) -> (FlexTensor, FlexTensor) {
+    let ([x, y], weights) = (maps.map(contiguous), contiguous(weights));
+    let [n, c, height, width] = x.shape().dims();
+    let (group, area, each) = (p.group(), p.group() * height * width, weights.shape()[1]);
+    let (x, y, weights) = (T::values(&x), T::values(&y), T::values(&weights));
+    let lengths = [if keep { p.signs_len() } else { 0 }, group * p.bands()];
+    let (signs, sums): (Vec<i8>, Vec<T>) = in_pieces(
+        n * c / group,
+        lengths,
+        || p.scratch::<T>(),
+        |scratch, k, signs, sums| {
+            let maps = [&x[k * area..][..area], &y[k * area..][..area]];
+            let weights = &weights[k * group / c * each..][..each];
+            T::weighted_forward(p, maps, weights, scratch, Sums { sums, signs });
+        },
+    );
+    let kept = signs.len();
+    (tensor(sums, &[n, c, p.bands()]), tensor(signs, &[kept]))
+}
+
+fn weighted_gradient<T: Scalar>(
+    signs: FlexTensor,
+    weights: FlexTensor,
+    dy: FlexTensor,
+    shape: [usize; 4],
+    p: &Pyramid,
+    negative: bool,
+) -> FlexTensor {
+    let (weights, dy) = (contiguous(weights), contiguous(dy));
+    let [n, c, height, width] = shape;
+    let (group, each, own) = (p.group(), p.signs_len(), weights.shape()[1]);
+    let g: Vec<T> = T::values(&dy).iter().map(|g| if negative { -*g } else { *g }).collect();
+    let (signs, weights, bands) = (signs.storage::<i8>(), T::values(&weights), group * p.bands());
+    let dx = in_equal_pieces(
+        n * c / group,
+        group * height * width,
+        || p.scratch::<T>(),
+        |scratch, k, dx| {
+            let weights = &weights[k * group / c * own..][..own];
+            T::weighted_backward(p, &signs[k * each..][..each], weights, &g[k * bands..][..bands], scratch, dx);
+        },
+    );
+    tensor(dx, &shape)
+}
+
 impl DwtOps for Flex {
     fn subband_dwt_split(x: FlexTensor, frame: Arc<Frame>) -> (FlexTensor, FlexTensor) {
         by_dtype!(x, split(x, &frame, Wanted::All))
@@ -142,6 +194,10 @@ impl DwtOps for Flex {
 
     fn subband_haar_l1_between(x: FlexTensor, y: FlexTensor, pyramid: Arc<Pyramid>) -> FlexTensor {
         by_dtype!(x, l1(x, Some(y), &pyramid, false)).0
+    }
+
+    fn subband_haar_weighted(x: FlexTensor, y: FlexTensor, weights: FlexTensor, pyramid: Arc<Pyramid>) -> FlexTensor {
+        by_dtype!(x, weighted([x, y], weights, &pyramid, false)).0
     }
 }
 
@@ -174,5 +230,25 @@ impl DwtGradients for Flex {
         negative: bool,
     ) -> FlexTensor {
         by_dtype!(dy, l1_gradient(signs, dy, shape, pyramid, negative))
+    }
+
+    fn subband_haar_weighted_signs(
+        x: FlexTensor,
+        y: FlexTensor,
+        weights: FlexTensor,
+        pyramid: &Pyramid,
+    ) -> (FlexTensor, FlexTensor) {
+        by_dtype!(x, weighted([x, y], weights, pyramid, true))
+    }
+
+    fn subband_haar_weighted_gradient(
+        signs: FlexTensor,
+        weights: FlexTensor,
+        dy: FlexTensor,
+        shape: [usize; 4],
+        pyramid: &Pyramid,
+        negative: bool,
+    ) -> FlexTensor {
+        by_dtype!(dy, weighted_gradient(signs, weights, dy, shape, pyramid, negative))
     }
 }

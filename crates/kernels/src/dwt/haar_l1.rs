@@ -12,7 +12,7 @@ use super::haar;
 use super::scalar::{Bands, Scalar};
 
 /// Sums run side by side in this many lanes, whatever the processor, so that they do not depend on it.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Small planes are worked on together, up to this many numbers, so that short loops do not dominate.
 const GROUP: usize = 4096;
@@ -45,6 +45,10 @@ impl Pyramid {
         self.group
     }
 
+    pub(super) fn levels(&self) -> usize {
+        self.bands.len()
+    }
+
     /// Bands: LL of the last level, then LH, HL, HH of each level, finest first.
     pub fn bands(&self) -> usize {
         1 + 3 * self.bands.len()
@@ -57,12 +61,12 @@ impl Pyramid {
     }
 
     /// Coefficients of a band of a level in a group.
-    fn area(&self, level: usize) -> usize {
+    pub(super) fn area(&self, level: usize) -> usize {
         self.group * self.band_len(1 + 3 * level)
     }
 
     /// The planes that a level splits.
-    fn source(&self, level: usize) -> haar::Planes {
+    pub(super) fn source(&self, level: usize) -> haar::Planes {
         let [h, w] = if level == 0 { self.map } else { self.bands[level - 1] };
         [self.group, h, w]
     }
@@ -86,10 +90,10 @@ impl Pyramid {
 
 /// What one thread works in.
 pub(super) struct Scratch<T> {
-    map: Vec<T>,
-    rows: Vec<T>,
-    detail: Vec<T>,
-    lows: Vec<Vec<T>>,
+    pub map: Vec<T>,
+    pub rows: Vec<T>,
+    pub detail: Vec<T>,
+    pub lows: Vec<Vec<T>>,
 }
 
 /// What the forward pass of a group yields: the sum of each band, and its signs (empty: not wanted).

@@ -6,6 +6,7 @@
 //! | [`split`] | four bands of a map, by the matrices of a [`Frame`] |
 //! | [`merge`] | the map from four bands, by the transposed matrices |
 //! | [`haar_l1`] | `mean |B|` for each band of a Haar pyramid, with a fused gradient |
+//! | [`haar_weighted_l1`] | `sum w |B|` for each band of each plane, with a fused gradient |
 //!
 //! These run on Flex in f32 and f64; `subband-spectral` has the composition that runs elsewhere. Planes are independent
 //! and every sum has a fixed order, so results are equal bit for bit for any number of threads.
@@ -21,6 +22,7 @@ mod flex;
 mod frame;
 mod haar;
 mod haar_l1;
+mod haar_weighted;
 mod scalar;
 mod separable;
 #[cfg(test)]
@@ -40,6 +42,13 @@ pub trait DwtOps: Backend {
     fn subband_haar_l1(x: FloatTensor<Self>, pyramid: Arc<Pyramid>) -> FloatTensor<Self>;
     /// Means of the absolute values of all bands of `x - y`.
     fn subband_haar_l1_between(x: FloatTensor<Self>, y: FloatTensor<Self>, pyramid: Arc<Pyramid>) -> FloatTensor<Self>;
+    /// Weighted sums of the absolute values of all bands of every plane of `x - y`; the weights are constants.
+    fn subband_haar_weighted(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        pyramid: Arc<Pyramid>,
+    ) -> FloatTensor<Self>;
 }
 
 /// The gradients of [`DwtOps`], on backends without autodiff.
@@ -61,6 +70,23 @@ pub trait DwtGradients: Backend {
     /// The gradient of `x` (shape `[N, C, H, W]`) from the signs and the gradient of the means; minus it is that of `y`.
     fn subband_haar_l1_gradient(
         signs: IntTensor<Self>,
+        dy: FloatTensor<Self>,
+        shape: [usize; 4],
+        pyramid: &Pyramid,
+        negative: bool,
+    ) -> FloatTensor<Self>;
+    /// [`DwtOps::subband_haar_weighted`] and the signs of the coefficients.
+    fn subband_haar_weighted_signs(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        pyramid: &Pyramid,
+    ) -> (FloatTensor<Self>, IntTensor<Self>);
+    /// The gradient of `x` (shape `[N, C, H, W]`) from the signs, the weights and the gradient of the sums; minus it is
+    /// that of `y`.
+    fn subband_haar_weighted_gradient(
+        signs: IntTensor<Self>,
+        weights: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         shape: [usize; 4],
         pyramid: &Pyramid,
@@ -122,4 +148,26 @@ pub fn haar_l1(x: Tensor<4>, y: Option<Tensor<4>>, levels: usize) -> Tensor<1> {
         None => <Dispatch as DwtOps>::subband_haar_l1(x, pyramid),
         Some(y) => <Dispatch as DwtOps>::subband_haar_l1_between(x, y.into_dispatch(), pyramid),
     })
+}
+
+/// `sum w |B|` of every band of every plane of the Haar pyramid of `x - y`, with zeros beyond the map. Differentiable in
+/// both maps; the weights are constants.
+///
+/// # Shapes
+/// - `x`, `y`: `[N, C, H, W]`
+/// - `weights`: `[N, coefficients]`, one per coefficient of a plane: LL of the last level, then LH, HL, HH of each
+///   level, finest first
+/// - result: `[N, C, 1 + 3 levels]`, in the same order
+///
+/// # Panics
+/// When [`has_kernels`] is false, shapes or types differ, or `levels` is zero.
+pub fn haar_weighted_l1(x: Tensor<4>, y: Tensor<4>, weights: Tensor<2>, levels: usize) -> Tensor<3> {
+    let [n, c, h, w] = x.dims();
+    assert!(x.dims() == y.dims() && x.dtype() == y.dtype(), "{:?} against {:?}", x.dims(), y.dims());
+    // Planes that are worked on together must belong to one sample, since they share its weights.
+    let pyramid = Arc::new(Pyramid::new(c, [h, w], levels));
+    let coefficients = (0..pyramid.bands()).map(|b| pyramid.band_len(b)).sum();
+    assert!(weights.dims() == [n, coefficients] && weights.dtype() == x.dtype(), "weights {:?}", weights.dims());
+    let (x, y, weights) = (x.into_dispatch(), y.into_dispatch(), weights.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as DwtOps>::subband_haar_weighted(x, y, weights, pyramid))
 }

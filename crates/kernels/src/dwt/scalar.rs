@@ -8,6 +8,7 @@ use burn::tensor::{Bytes, Element};
 use super::frame::{AxisMatrix, AxisSplit};
 use super::haar::Planes;
 use super::haar_l1::{Pyramid, Results, Scratch};
+use super::haar_weighted::Sums;
 
 /// f32 or f64.
 pub(super) trait Scalar:
@@ -46,6 +47,23 @@ pub(super) trait Scalar:
     fn l1_forward(p: &Pyramid, x: &[Self], y: Option<&[Self]>, scratch: &mut Scratch<Self>, results: Results<'_>);
     /// See [`super::haar_l1::backward_group`].
     fn l1_backward(p: &Pyramid, signs: &[i8], g: &[Self], scratch: &mut Scratch<Self>, dx: &mut [Self]);
+    /// See [`super::haar_weighted::forward_group`].
+    fn weighted_forward(
+        p: &Pyramid,
+        maps: [&[Self]; 2],
+        weights: &[Self],
+        scratch: &mut Scratch<Self>,
+        results: Sums<'_, Self>,
+    );
+    /// See [`super::haar_weighted::backward_group`].
+    fn weighted_backward(
+        p: &Pyramid,
+        signs: &[i8],
+        weights: &[Self],
+        g: &[Self],
+        scratch: &mut Scratch<Self>,
+        dx: &mut [Self],
+    );
 }
 
 /// The bands of one plane that take part in a merge; the absent ones are zero.
@@ -109,6 +127,9 @@ macro_rules! scalar {
             use super::super::haar_l1::{
                 Pyramid, Results, Scratch, backward_group as l1_backward_body, forward_group as l1_forward_body,
             };
+            use super::super::haar_weighted::{
+                Sums, backward_group as weighted_backward_body, forward_group as weighted_forward_body,
+            };
             use super::super::separable::{merge_plane as merge_body, split_plane as split_body};
             use super::{Bands, Matrices, Planes};
             use crate::simd::multiversion;
@@ -141,6 +162,16 @@ macro_rules! scalar {
                 pub(super) fn l1_backward(
                     p: &Pyramid, signs: &[i8], g: &Slice, s: &mut Scratch<$t>, dx: &mut Slice
                 ) = l1_backward_body;
+            }
+            multiversion! {
+                pub(super) fn weighted_forward(
+                    p: &Pyramid, x: &Slice, y: &Slice, w: &Slice, s: &mut Scratch<$t>, r: Sums<'_, $t>
+                ) = weighted_forward_body;
+            }
+            multiversion! {
+                pub(super) fn weighted_backward(
+                    p: &Pyramid, signs: &[i8], w: &Slice, g: &Slice, s: &mut Scratch<$t>, dx: &mut Slice
+                ) = weighted_backward_body;
             }
         }
 
@@ -193,6 +224,27 @@ macro_rules! scalar {
 
             fn l1_backward(p: &Pyramid, signs: &[i8], g: &[Self], s: &mut Scratch<Self>, dx: &mut [Self]) {
                 $versions::l1_backward(p, signs, g, s, dx);
+            }
+
+            fn weighted_forward(
+                p: &Pyramid,
+                [x, y]: [&[Self]; 2],
+                w: &[Self],
+                s: &mut Scratch<Self>,
+                r: Sums<'_, Self>,
+            ) {
+                $versions::weighted_forward(p, x, y, w, s, r);
+            }
+
+            fn weighted_backward(
+                p: &Pyramid,
+                signs: &[i8],
+                w: &[Self],
+                g: &[Self],
+                s: &mut Scratch<Self>,
+                dx: &mut [Self],
+            ) {
+                $versions::weighted_backward(p, signs, w, g, s, dx);
             }
         }
     };

@@ -74,7 +74,8 @@ impl Dwt2 {
         self.compose(x - y)
     }
 
-    fn is_fused(&self, x: &Tensor<4>) -> bool {
+    /// Whether the fused Haar kernels take the map.
+    pub(super) fn is_fused(&self, x: &Tensor<4>) -> bool {
         let [_, _, h, w] = x.dims();
         let mut sizes = std::iter::once([h, w]).chain(self.band_sizes([h, w])).take(self.levels);
         let haar = sizes.all(|size| matrices::is_haar(&self.wavelet, self.boundary, size));

@@ -41,8 +41,10 @@ mod matrices;
 mod portable;
 #[cfg(test)]
 mod tests;
+mod weighted;
 
 pub use band_means::BandMeans;
+pub use weighted::BandWeights;
 
 /// What a transform is made of.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,0 +1,102 @@
+use subband_seed::Stream;
+
+use super::*;
+use crate::check::{book, device, double, fixture, gradient_error, scalar, wave};
+
+fn method(config: ComposeConfig, shape: [usize; 3]) -> Compose {
+    let book = book(&[("stage1", &shape)], &[("stage1", &shape)]);
+    config.taps(&book).unwrap();
+    double(config.init(&book, &Parameters::new(Stream::new(3), &device())).unwrap())
+}
+
+fn table(text: &str) -> ComposeConfig {
+    toml::from_str(text).unwrap()
+}
+
+/// Loss of each band for the student and teacher maps of the golden vectors.
+fn compare(config: ComposeConfig, shape: [usize; 4]) -> Vec<(String, f64)> {
+    let (s, t) = (wave(shape, 1.3, 0.41), wave(shape, 0.2, 0.37));
+    let parts = method(config, [shape[1], shape[2], shape[3]]).compare(s, t).unwrap();
+    parts.into_iter().map(|(name, value)| (name, scalar(value))).collect()
+}
+
+fn assert_parts(found: &[(String, f64)], expected: &[(&str, f64)]) {
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for ((name, value), (known, number)) in found.iter().zip(expected) {
+        assert!(name == known && (value - number).abs() < 1e-9, "{name} {value}, expected {known} {number}");
+    }
+}
+
+const FREQKD: &str = "normalize = 'mean-l2'\ntransform = 'fft'\nsplit = 'rectangle'\nhigh = { distance = 'log-mse' }";
+
+#[test]
+fn freqkd_from_pieces_is_golden_g6() {
+    let square = compare(table(FREQKD), [2, 4, 8, 8]);
+    assert_parts(&square, &[("low", 0.009478776503378581), ("high", 0.051835586540714226)]);
+    let odd = compare(table(FREQKD), [2, 4, 9, 12]);
+    assert_parts(&odd, &[("low", 0.08958692906612077), ("high", 0.038763092294695864)]);
+    let cosine = "transform = 'none'\nsplit = 'none'\nlow = { distance = 'cosine' }\nnormalize = 'mean-l2'";
+    assert_parts(&compare(table(cosine), [2, 4, 8, 8]), &[("all", 1.0111767761686208)]);
+}
+
+#[test]
+fn wavelet_losses_from_pieces_are_golden_g2_and_g5() {
+    let plain = "low = { distance = 'l1' }\nhigh = { distance = 'l1' }";
+    let expected = [("ll3", 0.473572123), ("level1", 0.517676300), ("level2", 0.839255092), ("level3", 0.414001879)];
+    let found = compare(table(plain), [2, 4, 9, 12]);
+    assert_parts(&found, &expected);
+    let wfd =
+        "split = 'orientation-sum'\nlow = { weight = 0.7, distance = 'l1' }\nhigh = { weight = 0.3, distance = 'l1' }";
+    let sum: f64 = compare(table(wfd), [2, 4, 9, 12]).iter().map(|(_, value)| value).sum();
+    assert!((sum - 1.4550143713299128).abs() < 1e-12, "{sum}");
+}
+
+#[test]
+fn spectralkd_from_pieces_is_golden_g9() {
+    let config = table("transform = 'fft'\nsplit = 'none'");
+    assert_parts(&compare(config, [2, 4, 6, 6]), &[("all", 0.6626455415306791)]);
+}
+
+#[test]
+fn a_focal_mask_and_band_normalisation_match_the_oracle() {
+    let config = "split = 'orientation'\nlevels = 1\nmask = { focal = { alpha = 1.0 } }\nnormalize_bands = 'l2'\nreduction = 'batch-mean'";
+    let found: Vec<f64> = compare(table(config), [2, 4, 5, 6]).into_iter().map(|(_, value)| value).collect();
+    let expected = fixture("compose.focal");
+    assert_eq!(found.len(), expected.len());
+    assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-9), "{found:?} {expected:?}");
+}
+
+#[test]
+fn gradients_match_for_both_ways_of_computing() {
+    let linear = "transform = 'dct'\nsplit = 'radial'\nlow = { distance = 'l1' }";
+    let pair = "transform = 'channel-fft'\nsplit = 'rectangle'\ndomain = 'coefficients'\nhigh = { distance = 'signed-log-mse' }";
+    for text in [linear, pair, FREQKD] {
+        for [n, c, h, w] in [[2, 4, 5, 3], [1, 3, 1, 1], [1, 2, 7, 4]] {
+            let method = method(table(text), [c, h, w]);
+            let target = wave([n, c, h, w], 0.2, 0.37);
+            let loss = |x| {
+                let parts = method.compare(x, target.clone()).unwrap();
+                parts.into_iter().map(|(_, value)| value).reduce(|a, b| a + b).unwrap()
+            };
+            let error = gradient_error(wave([n, c, h, w], 1.3, 0.91), loss);
+            assert!(error < 2e-5, "{text} {n}x{c}x{h}x{w}: {error}");
+        }
+    }
+}
+
+#[test]
+fn mistakes_name_the_key_and_what_fits() {
+    let error = |text: &str| {
+        let book = book(&[("stage1", &[2, 4, 4])], &[("stage1", &[2, 4, 4])]);
+        table(text).taps(&book).unwrap_err().to_string()
+    };
+    assert!(error("transform = 'fft'").contains("`split = \"level\"` does not go with `transform = \"fft\"`"));
+    assert!(error("split = 'radial'").contains("orientation-sum"));
+    assert!(error("transform = 'fft'\nsplit = 'dc'\ncutoff = 1.5").contains("cutoff = 1.5"));
+    assert!(error("wavelet = 'har'").contains("haar"));
+    assert!(error("levels = 0").contains("levels"));
+    assert!(error("low = { weight = 0.0 }\nhigh = { weight = 0.0 }").contains("weight 0"));
+    assert!(error("low = { weight = -1.0 }").contains("low.weight"));
+    assert!(error("mask = { focal = { alpha = 1.0 } }\nhigh = { distance = 'cosine' }").contains("cosine"));
+    assert!(toml::from_str::<ComposeConfig>("high = { distence = 'l1' }").is_err());
+}
