@@ -37,7 +37,8 @@ fn main() {
         let network = NetworkConfig::new(name, 3, 100).init(Stream::new(1), &Device::flex());
         network.and_then(|n| n.taps(32, 32)).expect("a published network")
     };
-    let book = ShapeBook { student: taps("cifar-resnet20"), teacher: taps("cifar-resnet56"), classes: 100 };
+    let book =
+        ShapeBook { student: taps("cifar-resnet20"), teacher: taps("cifar-resnet56"), classes: 100, prompts: None };
     let mut tables: Vec<String> = method_names().iter().map(|name| format!("method = '{name}'")).collect();
     for extra in ["variant = 'paper'", "filter = 'depthwise'", "graph = 'layer-to-layer'"] {
         tables.push(format!("method = 'fam-kd'\n{extra}"));

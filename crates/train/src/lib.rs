@@ -24,7 +24,9 @@ mod table;
 
 pub use error::TrainError;
 pub use evaluate::{EvalResult, evaluate};
-pub use evidence::{ArmResult, EpochRecord, EpochResult, PromptResult, PromptTap, RunInfo, RunSummary, Scores, TeacherResult};
+pub use evidence::{
+    ArmResult, EpochRecord, EpochResult, PromptResult, PromptTap, RunInfo, RunSummary, Scores, TeacherResult,
+};
 pub use measure::{StepConfig, StepTimes, TrainingStep};
 pub use plan::{ArmPlan, DataPlan, NetworkPlan, Plan, PlanOptions, PromptPlan, TermPlan, TimePart, TimePlan};
 pub use recipe::Recipe;

@@ -45,7 +45,7 @@ pub(crate) struct PromptPart {
 
 /// Taps with prompts, and their channels, in the order of the network.
 pub(crate) fn taps(setup: &Setup, recipe: &PromptRecipe) -> Result<Vec<(String, usize)>, TrainError> {
-    let book = setup.book()?.ok_or_else(|| TrainError::Wiring(format!("{PLACE} needs a [teacher]")))?;
+    let book = setup.shapes()?.ok_or_else(|| TrainError::Wiring(format!("{PLACE} needs a [teacher]")))?;
     let side = subband_distill::Side::Teacher;
     let names = if recipe.taps.is_empty() { book.stages(side) } else { recipe.taps.clone() };
     for name in &names {

@@ -4,12 +4,13 @@ use std::sync::OnceLock;
 
 use burn::prelude::*;
 use subband_data::Splits;
-use subband_distill::{AnyMethod, Prompts, ShapeBook, Wanted};
+use subband_distill::{AnyMethod, AnyMethodConfig, MaskKind, Prompts, ShapeBook, Wanted};
 use subband_models::{ModelError, Network, NetworkConfig, weights};
 use subband_seed::Stream;
 
 use crate::TrainError;
 use crate::learner::Learner;
+use crate::prompts;
 use crate::recipe::{ArmRecipe, Recipe, TrainRecipe};
 
 /// The opened data and everything needed to build networks for it.
@@ -104,8 +105,20 @@ impl Setup {
         Ok(network)
     }
 
-    /// Taps of both networks, if there is a teacher.
+    /// Taps of both networks, if there is a teacher, with the run's frequency prompts: the learned ones, or before they
+    /// are learned fresh ones of the same shape.
     pub fn book(&self) -> Result<Option<ShapeBook>, TrainError> {
+        let Some(mut book) = self.shapes()? else { return Ok(None) };
+        book.prompts = match (&self.recipe.prompts, self.learned.get()) {
+            (None, _) => None,
+            (Some(_), Some(learned)) => Some(learned.clone()),
+            (Some(recipe), None) => Some(prompts::fresh(self, recipe, &Device::flex())?),
+        };
+        Ok(Some(book))
+    }
+
+    /// Taps of both networks, if there is a teacher.
+    pub fn shapes(&self) -> Result<Option<ShapeBook>, TrainError> {
         let Some(teacher) = &self.recipe.teacher else { return Ok(None) };
         let taps = |role: Role, name: &str| {
             let [channels, height, width] = self.shape(role);
@@ -117,6 +130,7 @@ impl Setup {
             student: taps(Role::Student, &self.recipe.student.network)?,
             teacher: taps(Role::Teacher, &teacher.network)?,
             classes: self.splits.classes.len(),
+            prompts: None,
         }))
     }
 
@@ -180,7 +194,17 @@ pub(crate) fn methods(
 
 /// Whether an arm depends on prompts that the run learns.
 pub(crate) fn learned_prompts(arm: &ArmRecipe) -> bool {
-    arm.terms.iter().any(|term| term.method.about().name == "freekd" && !term.to_table().contains_key("prompts"))
+    arm.terms.iter().any(|term| match &term.method {
+        AnyMethodConfig::FreeKd(config) => config.masks == MaskKind::Prompts && config.prompts.is_none(),
+        _ => false,
+    })
+}
+
+/// Whether an arm looks through frequency prompts, whoever learned them.
+pub(crate) fn has_prompts(arm: &ArmRecipe) -> bool {
+    let masked =
+        |method: &AnyMethodConfig| matches!(method, AnyMethodConfig::FreeKd(c) if c.masks == MaskKind::Prompts);
+    arm.terms.iter().any(|term| masked(&term.method))
 }
 
 /// Adds the names that are not there yet; `logits` is always read and never a tap to ask for.

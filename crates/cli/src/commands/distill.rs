@@ -115,7 +115,8 @@ fn prompt_table(result: &PromptResult) -> Table {
         "Frequency prompts: teacher top-1 {:.2} % without, {:.2} % with fresh and {:.2} % with learned prompts ({})",
         result.teacher.top1, result.start.top1, result.end.top1, result.file
     );
-    let mut table = Table::new(title, &["tap", "channels", "sets", "prompts per set", "dissimilarity fresh", "learned"]);
+    let mut table =
+        Table::new(title, &["tap", "channels", "sets", "prompts per set", "dissimilarity fresh", "learned"]);
     for tap in &result.taps {
         let counts = [tap.channels, tap.sets.len(), result.tokens].map(|n| n.to_string());
         let values = [tap.dissimilarity_start, tap.dissimilarity_end].map(|d| format!("{d:.4}"));

@@ -242,6 +242,10 @@ fn arm_plan(setup: &Setup, arm: &ArmRecipe, student: &Network, device: &Device) 
     let train = &setup.recipe.train;
     let mut terms = Vec::new();
     if let Some(book) = setup.book()? {
+        if crate::setup::has_prompts(arm) {
+            // Whether the prompts are there and fit their terms is seen when the terms are made.
+            setup.learner(arm, device)?;
+        }
         for term in &arm.terms {
             let place = format!("arm \"{}\", term \"{}\"", arm.name, term.name);
             let fail = |source| TrainError::distill(&place, source);

@@ -3,8 +3,8 @@ use serde::{Deserialize, Serialize};
 use subband_distill::PromptConfig;
 use toml::Table;
 
-use super::read::Reader;
 use super::OptimizerRecipe;
+use super::read::Reader;
 use crate::TrainError;
 use crate::schedule::Schedule;
 
@@ -47,16 +47,8 @@ pub struct PromptRecipe {
 }
 
 /// The keys beside those of [`PromptConfig`].
-const OWN: [&str; 8] = [
-    "taps",
-    "steps",
-    "batch_size",
-    "optimizer",
-    "schedule",
-    "clip_norm",
-    "checkpoint_every",
-    "dissimilarity_weight",
-];
+const OWN: [&str; 8] =
+    ["taps", "steps", "batch_size", "optimizer", "schedule", "clip_norm", "checkpoint_every", "dissimilarity_weight"];
 
 fn steps() -> usize {
     2000

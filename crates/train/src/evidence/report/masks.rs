@@ -138,9 +138,7 @@ fn heat(set: &SetMasks, mask: &[f32], (low, high): (f32, f32)) -> String {
         return String::new();
     }
     let uri = data_uri(set.width, set.height, 3, &pixels);
-    format!(
-        "<image class=\"heat\" href=\"{uri}\" width=\"100\" height=\"HEIGHT\" preserveAspectRatio=\"none\"/>"
-    )
+    format!("<image class=\"heat\" href=\"{uri}\" width=\"100\" height=\"HEIGHT\" preserveAspectRatio=\"none\"/>")
 }
 
 /// The colour scale with the values of its ends.
@@ -183,7 +181,8 @@ fn words(set: &str) -> String {
         "high" => "high frequencies",
         _ => "",
     };
-    let fineness = if kind.eq_ignore_ascii_case("ll") { fineness.replace(", finest", ", 2-pixel blocks") } else { fineness };
+    let fineness =
+        if kind.eq_ignore_ascii_case("ll") { fineness.replace(", finest", ", 2-pixel blocks") } else { fineness };
     format!("<b>{}</b><br>{what}{fineness}", escape(set))
 }
 
@@ -232,7 +231,14 @@ mod tests {
         // Three sets of two prompts, and the image alone.
         assert_eq!(html.matches("class=\"tile\"").count(), 7);
         assert_eq!(html.matches("class=\"heat\"").count(), 6);
-        for part in ["&lt;seven&gt;", "means over blocks, 8-pixel", "all directions, finest", "vertical edges (HL), 4-pixel", "0.40", "0.64"] {
+        for part in [
+            "&lt;seven&gt;",
+            "means over blocks, 8-pixel",
+            "all directions, finest",
+            "vertical edges (HL), 4-pixel",
+            "0.40",
+            "0.64",
+        ] {
             assert!(html.contains(part), "{part}");
         }
         assert!(!html.contains("HEIGHT") && html.contains("viewBox=\"0 0 100 150.00\""));

@@ -3,6 +3,7 @@ use burn::prelude::*;
 use subband_distill::{PromptSets, Prompts};
 use subband_models::{Mode, Network};
 
+use crate::TrainError;
 use crate::evaluate::Tally;
 use crate::evidence::{MaskPictures, PictureImage, PromptTap, Scores, SetMasks, TapMasks};
 use crate::learner::Inputs;
@@ -10,7 +11,6 @@ use crate::prompts::run as prompted;
 use crate::run::go_on;
 use crate::run::progress::{Event, Progress};
 use crate::run::step::scalar;
-use crate::TrainError;
 
 use super::{NAME, PromptRun};
 
