@@ -48,7 +48,8 @@ impl Console {
         }
     }
 
-    fn start(&mut self, index: usize, per_epoch: usize, done: u64) {
+    /// A new bar; elsewhere a line that names the work, which is epochs if it is not given.
+    fn start(&mut self, index: usize, per_epoch: usize, done: u64, work: Option<String>) {
         self.finish();
         let place = if self.arms > 1 { format!(" ({} of {})", index + 1, self.arms) } else { String::new() };
         if std::io::stderr().is_terminal() {
@@ -62,7 +63,8 @@ impl Console {
             bar.enable_steady_tick(Duration::from_millis(250));
             self.bar = Some(bar);
         } else {
-            eprintln!("{}{place}: {} epochs of {per_epoch} images", self.arm, self.epochs);
+            let work = work.unwrap_or(format!("{} epochs of {per_epoch} images", self.epochs));
+            eprintln!("{}{place}: {work}", self.arm);
         }
         (self.images, self.clock) = (0, Instant::now());
     }
@@ -129,7 +131,7 @@ impl Progress for Console {
             Event::ArmStarted { name, index, epochs, steps_per_epoch, done_steps, images_per_epoch } => {
                 (self.arm, self.epochs, self.images_per_epoch) = (name.into(), epochs, images_per_epoch);
                 let done = done_steps as f64 / steps_per_epoch.max(1) as f64 * images_per_epoch as f64;
-                self.start(index, images_per_epoch, done as u64);
+                self.start(index, images_per_epoch, done as u64, None);
                 if done_steps > 0 {
                     self.line(&format!("  {name}  continues after step {done_steps}"));
                 }
@@ -137,7 +139,8 @@ impl Progress for Console {
             Event::ArmSkipped { name, .. } => self.line(&format!("  {name}  was finished before")),
             Event::PromptsStarted { index, steps, batch_size, done_steps } => {
                 (self.arm, self.epochs, self.images_per_epoch) = ("prompts".into(), 1, steps * batch_size);
-                self.start(index, steps * batch_size, (done_steps * batch_size) as u64);
+                let work = format!("{steps} steps of {batch_size} images");
+                self.start(index, steps * batch_size, (done_steps * batch_size) as u64, Some(work));
                 if done_steps > 0 {
                     self.line(&format!("  prompts  continue after step {done_steps}"));
                 }

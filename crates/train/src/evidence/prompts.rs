@@ -22,8 +22,11 @@ pub struct PromptResult {
     pub start: Scores,
     /// The same with the learned prompts.
     pub end: Scores,
-    /// Largest difference of a logit between the teacher and the teacher with fresh prompts over the test images,
-    /// as a share of the teacher's largest logit: rounding when T = 2, since the masks then sum to 1.
+    /// Largest difference of a logit between the teacher and the teacher with prompts of 0 over the first batch of test
+    /// images, as a share of the teacher's largest logit: rounding when T = 2, since the masks then sum to 1.
+    pub zero_difference: f64,
+    /// For fresh prompts, which are drawn around 0: root mean square of the differences over all test images, as a share
+    /// of that of the teacher's logits.
     pub start_difference: f64,
     /// The taps in the order of the network.
     pub taps: Vec<PromptTap>,
@@ -48,6 +51,8 @@ pub struct PromptTap {
 /// `prompts/masks.json`: the learned masks over a few test images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MaskPictures {
+    /// The transform of the bands: the masks of `dwt` lie over the places of the image, all others over frequencies.
+    pub transform: String,
     /// The images.
     pub images: Vec<PictureImage>,
     /// The masks by tap.

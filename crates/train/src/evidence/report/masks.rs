@@ -30,14 +30,16 @@ pub(super) fn section(result: Option<&PromptResult>, pictures: Option<&MaskPictu
 fn summary(result: &PromptResult) -> String {
     format!(
         "<p>{params} numbers were learned inside the frozen teacher in {steps} steps ({time}). Without prompts it has \
-         <b>{before} %</b> test top-1; with its bands masked by fresh prompts {start} %, the logits differing by at \
-         most {difference} of the largest; with the learned prompts <b>{after} %</b>. The distillation uses the masks, and \
-         the teacher without prompts.</p>",
+         <b>{before} %</b> test top-1, and with its bands masked by the learned prompts <b>{after} %</b>. With prompts of 0 \
+         its logits differ by {zero} of the largest one{why}; with fresh prompts, drawn around 0, their \
+         root mean square changes by {difference} of itself ({start} % top-1). The distillation uses the masks, and the teacher without prompts.</p>",
         params = grouped(result.params as f64),
         steps = grouped(result.steps as f64),
         time = duration(Some(result.seconds)),
         before = percent(Some(result.teacher.top1)),
         start = percent(Some(result.start.top1)),
+        zero = loss(result.zero_difference),
+        why = if result.tokens == 2 { ", which is rounding: two masks of 1/2 sum to 1" } else { "" },
         difference = loss(result.start_difference),
         after = percent(Some(result.end.top1)),
     )
@@ -66,10 +68,17 @@ fn table(result: &PromptResult) -> String {
 
 fn figures(pictures: &MaskPictures) -> String {
     let mut html = String::from(
-        "<h3>Where the prompts look</h3><p class=\"note\">Each tile is one learned mask, drawn over a test image: bright \
-         where the prompt lets the band through, dark where it holds it back. Colours run from the smallest to the largest \
-         mask value of the tap.</p>",
+        "<h3>Where the prompts look</h3><p class=\"note\">Each tile is one learned mask for one test image: bright where the \
+         prompt lets the band through, dark where it holds it back. Colours run from the smallest to the largest mask value \
+         of the tap.",
     );
+    // A mask over frequencies has no place in the image.
+    let places = pictures.transform == "dwt";
+    html.push_str(if places {
+        " It is drawn over the image, one square for each of its values.</p>"
+    } else {
+        " Across and down are frequencies, low ones at the top left.</p>"
+    });
     for (index, image) in pictures.images.iter().enumerate() {
         let (name, photo) = (format!("photo{index}"), photo(image));
         // Drawn once; every tile refers to it.
@@ -78,15 +87,17 @@ fn figures(pictures: &MaskPictures) -> String {
             "<svg class=\"hidden\" aria-hidden=\"true\"><symbol id=\"{name}\" viewBox=\"0 0 100 100\" preserveAspectRatio=\"none\">\
              <image href=\"{photo}\" width=\"100\" height=\"100\" preserveAspectRatio=\"none\"/></symbol></svg>"
         );
+        html.push_str("<div class=\"pictures\">");
         for tap in &pictures.taps {
-            html.push_str(&figure(index, image, &name, tap));
+            html.push_str(&figure(index, image, &name, tap, places));
         }
+        html.push_str("</div>");
     }
     html
 }
 
 /// The masks of one tap over one image: a row for each set, a column for each prompt.
-fn figure(index: usize, image: &PictureImage, photo: &str, tap: &TapMasks) -> String {
+fn figure(index: usize, image: &PictureImage, photo: &str, tap: &TapMasks, places: bool) -> String {
     let all = || tap.sets.iter().filter_map(|set| set.values.get(index)).flatten().flatten().copied();
     let (low, high) = (all().fold(f32::INFINITY, f32::min), all().fold(f32::NEG_INFINITY, f32::max));
     let columns = tap.sets.iter().filter_map(|set| set.values.get(index)).map(Vec::len).max().unwrap_or(0);
@@ -100,7 +111,7 @@ fn figure(index: usize, image: &PictureImage, photo: &str, tap: &TapMasks) -> St
         tap = escape(&tap.tap),
         number = image.index,
         label = escape(&image.label),
-        plain = tile(photo, "the image alone", shape, ""),
+        plain = tile(Some(photo), "the image alone", shape, ""),
     );
     for prompt in 1..=columns {
         let _ = write!(html, "<div class=\"top\">prompt {prompt}</div>");
@@ -110,7 +121,7 @@ fn figure(index: usize, image: &PictureImage, photo: &str, tap: &TapMasks) -> St
         let masks = set.values.get(index).map(Vec::as_slice).unwrap_or_default();
         for (prompt, mask) in masks.iter().enumerate() {
             let label = format!("mask of prompt {} on {}", prompt + 1, set.set);
-            html.push_str(&tile(photo, &label, shape, &heat(set, mask, (low, high))));
+            html.push_str(&tile(places.then_some(photo), &label, shape, &heat(set, mask, (low, high))));
         }
         html.push_str(&"<div></div>".repeat(columns - masks.len().min(columns)));
     }
@@ -119,14 +130,16 @@ fn figure(index: usize, image: &PictureImage, photo: &str, tap: &TapMasks) -> St
     html + "</figure>"
 }
 
-/// The photo with a layer over it.
-fn tile(photo: &str, label: &str, shape: f64, layer: &str) -> String {
-    let height = 100.0 * shape;
+/// The photo, if it is to be seen, with a layer over it.
+fn tile(photo: Option<&str>, label: &str, shape: f64, layer: &str) -> String {
+    let height = format!("{:.2}", 100.0 * shape);
+    let photo = photo.map(|name| format!("<use href=\"#{name}\" width=\"100\" height=\"{height}\"/>"));
     format!(
-        "<svg class=\"tile\" viewBox=\"0 0 100 {height:.2}\" role=\"img\" aria-label=\"{}\">\
-         <use href=\"#{photo}\" width=\"100\" height=\"{height:.2}\"/>{}</svg>",
+        "<svg class=\"tile{alone}\" viewBox=\"0 0 100 {height}\" role=\"img\" aria-label=\"{}\">{}{}</svg>",
         escape(label),
-        layer.replace("HEIGHT", &format!("{height:.2}"))
+        photo.as_deref().unwrap_or(""),
+        layer.replace("HEIGHT", &height),
+        alone = if photo.is_some() { "" } else { " alone" },
     )
 }
 
@@ -165,25 +178,20 @@ fn photo(image: &PictureImage) -> String {
 /// A set's name with what it holds, in plain words.
 fn words(set: &str) -> String {
     let (kind, level) = set.split_at(set.find(|c: char| c.is_ascii_digit()).unwrap_or(set.len()));
-    let level: Option<u32> = level.parse().ok();
-    let fineness = match level {
-        Some(1) => ", finest".to_string(),
-        Some(level) if level < 16 => format!(", {}-pixel blocks", 1_u32 << level),
-        _ => String::new(),
+    let block = match level.parse::<u32>() {
+        Ok(level) if (1..16).contains(&level) => format!("{0}×{0} blocks", 1_u32 << level),
+        _ => "blocks".to_string(),
     };
     let what = match kind.to_ascii_lowercase().as_str() {
-        "ll" => "the coarse rest (LL): means over blocks",
-        "level" => "details in all directions",
-        "lh" => "horizontal edges (LH)",
-        "hl" => "vertical edges (HL)",
-        "hh" => "diagonal details (HH)",
-        "low" => "low frequencies",
-        "high" => "high frequencies",
-        _ => "",
+        "ll" => format!("coarse content: means of {block}"),
+        "level" => format!("details in all directions within {block}"),
+        "lh" => format!("horizontal edges within {block}"),
+        "hl" => format!("vertical edges within {block}"),
+        "hh" => format!("diagonal details within {block}"),
+        _ => String::new(),
     };
-    let fineness =
-        if kind.eq_ignore_ascii_case("ll") { fineness.replace(", finest", ", 2-pixel blocks") } else { fineness };
-    format!("<b>{}</b><br>{what}{fineness}", escape(set))
+    let name = if kind == "level" { format!("Level {level}") } else { set.to_uppercase() };
+    format!("<b>{}</b><br>{what}", escape(&name))
 }
 
 /// The colour map viridis (van der Walt and Smith 2015) at ten places, straight lines between them.
@@ -222,7 +230,11 @@ mod tests {
         };
         let image = PictureImage { index: 4, label: "<seven>".into(), height: 6, width: 4, grey: vec![9; 24] };
         let sets = vec![set("ll3", 1, 0.4), set("level1", 3, 0.5), set("HL2", 2, 0.6)];
-        MaskPictures { images: vec![image], taps: vec![TapMasks { tap: "stage1".into(), sets }] }
+        MaskPictures {
+            transform: "dwt".into(),
+            images: vec![image],
+            taps: vec![TapMasks { tap: "stage1".into(), sets }],
+        }
     }
 
     #[test]
@@ -231,20 +243,18 @@ mod tests {
         // Three sets of two prompts, and the image alone.
         assert_eq!(html.matches("class=\"tile\"").count(), 7);
         assert_eq!(html.matches("class=\"heat\"").count(), 6);
-        for part in [
-            "&lt;seven&gt;",
-            "means over blocks, 8-pixel",
-            "all directions, finest",
-            "vertical edges (HL), 4-pixel",
-            "0.40",
-            "0.64",
-        ] {
+        for part in
+            ["&lt;seven&gt;", "means of 8×8 blocks", "within 2×2 blocks", "vertical edges within 4×4", "0.40", "0.64"]
+        {
             assert!(html.contains(part), "{part}");
         }
         assert!(!html.contains("HEIGHT") && html.contains("viewBox=\"0 0 100 150.00\""));
         // The smallest value is the darkest colour, the largest the brightest.
         let uri = |share| data_uri(1, 1, 3, &viridis(share));
         assert!(html.contains(&uri(0.0)) && viridis(1.0) == [253, 231, 37]);
+        // Masks over frequencies are drawn alone.
+        let html = section(None, Some(&MaskPictures { transform: "dct".into(), ..pictures() }), "");
+        assert!(html.matches("tile alone").count() == 6 && html.contains("are frequencies"));
         for tag in ["svg", "div", "figure", "symbol", "span"] {
             let open = html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();
             assert_eq!(open, html.matches(&format!("</{tag}>")).count(), "{tag}");

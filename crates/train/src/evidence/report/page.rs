@@ -309,11 +309,15 @@ fn term_points(arm: &Arm, name: &str) -> Vec<(f64, f64)> {
 fn prompts(run: &Run) -> String {
     let arm = |name: &str, keep: fn(&str) -> bool| {
         let mut arm = Arm { name: name.into(), steps: run.prompt_steps.clone(), ..Arm::default() };
-        arm.steps.iter_mut().for_each(|step| step.terms.retain(|term, _| keep(term)));
+        for step in &mut arm.steps {
+            let kept = std::mem::take(&mut step.terms).into_iter().filter(|(term, _)| keep(term));
+            let short = |term: String| term.strip_prefix("dissimilarity.").map_or(term.clone(), String::from);
+            step.terms = kept.map(|(term, value)| (short(term), value)).collect();
+        }
         arm
     };
     // The task's loss and the dissimilarities are not in one unit.
-    let task = loss_figure(run, &arm("Task loss of the prompted teacher", is_task));
+    let task = loss_figure(run, &arm("Task loss with prompts", is_task));
     let masks = loss_figure(run, &arm("Dissimilarity of the masks", |term| !is_task(term)));
     masks::section(run.prompts.as_ref(), run.pictures.as_ref(), &format!("{task}{masks}"))
 }

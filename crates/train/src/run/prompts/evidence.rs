@@ -1,6 +1,7 @@
 //! What learning the prompts changed, measured on the test images, and pictures of the masks.
 use burn::prelude::*;
-use subband_distill::{PromptSets, Prompts};
+use subband_distill::{DistillError, FrequencyKind, PromptSets, Prompts};
+use subband_kernels::optimizer::sum_of_squares;
 use subband_models::{Mode, Network};
 
 use crate::TrainError;
@@ -21,7 +22,9 @@ const PICTURES: usize = 2;
 pub(super) struct Comparison {
     pub start: Scores,
     pub end: Scores,
-    /// Largest difference of a logit between no and fresh prompts, as a share of the largest logit.
+    /// Largest difference of a logit between no prompts and prompts of 0 in the first batch, as a share of the largest.
+    pub zero_difference: f64,
+    /// Root mean square of the differences between no and fresh prompts, as a share of that of the logits.
     pub start_difference: f64,
     /// By tap: with fresh and with learned prompts.
     pub dissimilarities: Vec<[f64; 2]>,
@@ -37,7 +40,8 @@ pub(super) fn compare(
     let loader = run.setup.splits.eval_loader(&run.setup.splits.test, run.setup.recipe.train.eval_batch_size)?;
     let mut tallies = [Tally::default(), Tally::default()];
     let mut sums = vec![[0.0; 2]; both[0].taps().len()];
-    let (mut difference, mut largest) = (0.0_f64, 0.0_f64);
+    let (mut differences, mut squares, mut at_zero) = (0.0_f64, 0.0_f64, None);
+    let zero = zeros(both[0]).map_err(|source| TrainError::distill(NAME, source))?;
     for batch in loader.epoch(0, 0) {
         let batch = batch?;
         if batch.labels.is_empty() {
@@ -46,11 +50,15 @@ pub(super) fn compare(
         let labels = batch.labels.clone();
         let images = Inputs::new(batch, &run.device).teacher;
         let plain = plain(network, images.clone(), &[])?.logits;
-        largest = largest.max(most(plain.clone()));
+        squares += sum_of_squares(plain.clone());
+        if at_zero.is_none() {
+            let logits = prompted(network, &zero, images.clone())?.0;
+            at_zero = Some(most(logits - plain.clone()) / most(plain.clone()).max(f64::MIN_POSITIVE));
+        }
         for (k, prompts) in both.into_iter().enumerate() {
             let (logits, overlaps) = prompted(network, prompts, images.clone())?;
             if k == 0 {
-                difference = difference.max(most(logits.clone() - plain.clone()));
+                differences += sum_of_squares(logits.clone() - plain.clone());
             }
             tallies[k].add(logits, &labels)?;
             for (sum, (_, overlap)) in sums.iter_mut().zip(overlaps) {
@@ -66,9 +74,19 @@ pub(super) fn compare(
     Ok(Comparison {
         start: start?,
         end: end?,
-        start_difference: if largest > 0.0 { difference / largest } else { 0.0 },
+        zero_difference: at_zero.unwrap_or_default(),
+        start_difference: (differences / squares.max(f64::MIN_POSITIVE)).sqrt(),
         dissimilarities: sums.into_iter().map(|sum| sum.map(|sum| sum / total)).collect(),
     })
+}
+
+/// Prompts of 0, of the same shape.
+pub(super) fn zeros(prompts: &Prompts) -> Result<Prompts, DistillError> {
+    let zero = |(name, data): (String, TensorData)| {
+        let numbers = vec![0.0_f32; data.shape().iter().product()];
+        (name, TensorData::new(numbers, data.shape().clone()))
+    };
+    super::load(prompts, &super::state(prompts).into_iter().map(zero).collect())
 }
 
 /// The record of one tap.
@@ -108,7 +126,12 @@ pub(super) fn pictures(run: &PromptRun<'_>, network: &Network, learned: &Prompts
             break;
         }
     }
-    Ok(MaskPictures { images, taps })
+    let transform = match run.recipe.config.transform {
+        FrequencyKind::Dwt => "dwt",
+        FrequencyKind::Dft => "dft",
+        FrequencyKind::Dct => "dct",
+    };
+    Ok(MaskPictures { transform: transform.into(), images, taps })
 }
 
 /// Adds the masks of one image `[1, C, H, W]` to those of the taps.

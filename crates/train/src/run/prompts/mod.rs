@@ -252,7 +252,11 @@ impl Loop<'_> {
         let compared = evidence::compare(run, &network, [&fresh, &learned], progress)?;
         let pictures = evidence::pictures(run, &network, &learned)?;
         write_json(&run.folder.file("masks.json"), &pictures)?;
-        learned.write(&run.file).map_err(|source| TrainError::distill("prompts", source))?;
+        // Reads like a failure of every other file, a full disk for example.
+        let failed = |error: DistillError| std::io::Error::other(error.to_string());
+        learned
+            .write(&run.file)
+            .map_err(|error| TrainError::Write { path: run.file.clone(), source: failed(error) })?;
         let taps = learned.iter().zip(compared.dissimilarities);
         Ok(PromptResult {
             file: run.file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -263,6 +267,7 @@ impl Loop<'_> {
             teacher: run.scores,
             start: compared.start,
             end: compared.end,
+            zero_difference: compared.zero_difference,
             start_difference: compared.start_difference,
             taps: taps.map(|((tap, sets), d)| evidence::tap(tap, sets, d)).collect(),
         })
