@@ -7,7 +7,7 @@
 # the Rust side is compared to the PyTorch case that its name starts with. PYTHON names a Python with torch.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-name=${1:?which benchmark: wavelet, fft}
+name=${1:?which benchmark: wavelet, fft, bands}
 rounds=${2:-3}
 export RAYON_NUM_THREADS=2 OMP_NUM_THREADS=2
 rows=$(mktemp)

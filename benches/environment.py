@@ -39,3 +39,27 @@ def report(case, shape, x, loss):
         run()
         times.append((time.perf_counter() - start) * 1e3)
     print(case, "x".join(map(str, shape)), f"{statistics.median(times):.3f}", f"{min(times):.3f}", sep="\t", flush=True)
+
+
+def report_memory(case, shape, leaves, loss):
+    """As `report`, for several leaves, and the growth of the peak resident memory over that before the first run."""
+    before = resident("VmRSS")
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    times = []
+    for _ in range(RUNS + 1):
+        for leaf in leaves:
+            leaf.grad = None
+        start = time.perf_counter()
+        loss().backward()
+        times.append((time.perf_counter() - start) * 1e3)
+    times = times[1:]
+    memory = resident("VmHWM") - before
+    print(case, shape, f"{statistics.median(times):.3f}", f"{min(times):.3f}", f"{memory:.0f}", sep="\t", flush=True)
+
+
+def resident(field):
+    """A field of /proc/self/status in MiB."""
+    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"no {field} in /proc/self/status")

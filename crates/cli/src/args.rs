@@ -26,6 +26,9 @@ pub enum Command {
     /// Show what a recipe would do: shapes at each tap, adapters, memory, multiply-adds, time
     #[command(after_help = guide::PLAN)]
     Plan(PlanArgs),
+    /// Compare the teacher's and the student's features by frequency, layer for layer
+    #[command(after_help = guide::SPECTRUM)]
+    Spectrum(SpectrumArgs),
     /// Count how many images a network with given weights classifies correctly
     #[command(after_help = guide::EVAL)]
     Eval(EvalArgs),
@@ -97,6 +100,23 @@ pub struct PlanArgs {
     /// Do not measure training steps for the time estimate
     #[arg(long)]
     pub no_time: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// Arguments of `spectrum`.
+#[derive(Debug, Args)]
+pub struct SpectrumArgs {
+    /// The recipe.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Test images to look at
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub images: usize,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

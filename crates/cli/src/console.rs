@@ -101,7 +101,7 @@ impl Console {
         self.finish();
         eprintln!(
             "  {}  test top-1 {:.2} % (epoch {}), {:.2} % (last epoch), {}",
-            result.name,
+            result.label(),
             result.best.test_top1,
             result.best.epoch,
             result.last.test_top1,
@@ -135,6 +135,13 @@ impl Progress for Console {
                 if done_steps > 0 {
                     self.line(&format!("  {name}  continues after step {done_steps}"));
                 }
+            }
+            Event::Proved { name, proof } => {
+                proof.parts.iter().for_each(|part| self.line(&format!("  {name}  {part}")));
+            }
+            Event::WeightsFrozen { name, steps, weights } => {
+                let each: Vec<String> = weights.iter().map(|(term, weight)| format!("{term} {weight:.4}")).collect();
+                self.line(&format!("  {name}  weights after {steps} steps: {}", each.join(", ")));
             }
             Event::ArmSkipped { name, .. } => self.line(&format!("  {name}  was finished before")),
             Event::PromptsStarted { index, steps, batch_size, done_steps } => {

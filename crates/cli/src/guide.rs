@@ -38,7 +38,8 @@ Examples:
   subband distill mine.toml --resume               goes on after a crash or Ctrl-C, bit for bit
 
 The run folder gets recipe.toml (resolved), run.json, results.json, report.html and arms/<arm>/ with
-metrics.jsonl, the checkpoint, student-best.safetensors and student-last.safetensors (PyTorch names).";
+proof.json, metrics.jsonl, the checkpoint, student-best.safetensors and student-last.safetensors (PyTorch
+names). Several seeds: write seeds = [1, 2, 3] in the recipe in the place of seed.";
 
 /// Under `subband train --help`.
 pub const TRAIN: &str = "\
@@ -54,6 +55,17 @@ Examples:
   subband plan mine.toml --no-time --json | jq .arms
 
 The time is estimated from a few measured training steps; --no-time leaves them out.";
+
+/// Under `subband spectrum --help`.
+pub const SPECTRUM: &str = "\
+Examples:
+  subband spectrum mine.toml
+  subband spectrum mine.toml --images 200 --json --set student.weights=runs/mine/arms/kd/student-best.safetensors
+
+The networks are taken as the recipe starts them; --set teacher.weights=FILE and student.weights=FILE give trained ones.
+low and high are the inner quarter of the frequencies' radius and all from three quarters on; energy is each band's share.
+MSE, MSE/energy, cosine distance, coherence and MMD compare stages of equal channels, CKA any; 0 is equal, 1 for coherence
+and CKA.";
 
 /// Under `subband eval --help`.
 pub const EVAL: &str = "\

@@ -37,6 +37,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Distill(args) => commands::distill::distill(&args),
         Command::Train(args) => commands::distill::train(&args),
         Command::Plan(args) => commands::plan::plan(&args),
+        Command::Spectrum(args) => commands::spectrum::spectrum(&args),
         Command::Eval(args) => commands::eval::eval(&args),
         Command::Taps(args) => commands::taps::taps(&args),
         Command::Data(args) => commands::data::data(&args),

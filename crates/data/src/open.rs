@@ -66,6 +66,11 @@ impl Loading {
 }
 
 impl Splits {
+    /// The same images, in the order and with the augmentation of another seed.
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self { loading: Loading { seed, ..self.loading }, ..self.clone() }
+    }
+
     /// The training loader: shuffled and augmented, each a function of seed and epoch.
     pub fn train_loader(&self, batch_size: usize, drop_last: bool) -> Result<Loader, DataError> {
         let config = self.loading.config(batch_size, true, drop_last);

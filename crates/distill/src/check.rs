@@ -34,12 +34,12 @@ pub(crate) fn single<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_inner(x.inner().cast(DType::F32))
 }
 
-/// Values of `fixtures/oracle.tsv` by name.
+/// Values of `fixtures/*.tsv` by name.
 pub(crate) fn fixture(name: &str) -> Vec<f64> {
-    let table = include_str!("../fixtures/oracle.tsv");
+    let table = concat!(include_str!("../fixtures/oracle.tsv"), include_str!("../fixtures/spatial.tsv"));
     let mut lines = table.lines().map(|line| line.split('\t'));
     let found = lines.find_map(|mut cells| (cells.next() == Some(name)).then(|| cells.collect::<Vec<_>>()));
-    let cells = found.unwrap_or_else(|| panic!("no fixture `{name}`; run fixtures/oracle.py"));
+    let cells = found.unwrap_or_else(|| panic!("no fixture `{name}`; run the scripts in fixtures/"));
     cells.into_iter().map(|v| v.parse().unwrap()).collect()
 }
 
@@ -151,6 +151,15 @@ pub(crate) fn book(student: &[(&str, &[usize; 3])], teacher: &[(&str, &[usize; 3
     let logits: (&str, &[usize; 3]) = ("logits", &[5, 1, 1]);
     let side = |taps: &[(&str, &[usize; 3])]| taps.iter().chain([&logits]).map(tap).collect();
     ShapeBook { student: side(student), teacher: side(teacher), classes: 5, prompts: None }
+}
+
+/// The shortest table of a method: its defaults, and what has none.
+pub(crate) fn least_keys(method: &str) -> String {
+    match method {
+        "maskd" => "method = 'maskd'\nuntrained = 6".to_string(),
+        "freekd" => "method = 'freekd'\nmasks = 'none'\nvariant = 'paper'".to_string(),
+        _ => format!("method = '{method}'"),
+    }
 }
 
 /// Features with these maps (1x1 ones become vectors).

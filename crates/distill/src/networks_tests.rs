@@ -3,8 +3,8 @@ use burn::prelude::*;
 use subband_models::{Mode, Network, NetworkConfig};
 use subband_seed::Stream;
 
-use crate::check::{device, labels, single, wave};
-use crate::{AnyMethodConfig, ShapeBook, StepInput, method_names};
+use crate::check::{device, labels, least_keys, single, wave};
+use crate::{AnyMethodConfig, ShapeBook, StepInput, TermConfig, method_names};
 
 fn network(name: &str, device: &Device) -> Network {
     NetworkConfig::new(name, 3, 10).init(Stream::new(1), device).unwrap()
@@ -43,12 +43,36 @@ fn pairs_of_different_architectures_get_adapters() {
                 "fam-kd" => "method = 'fam-kd'\nfilter = 'depthwise'".to_string(),
                 // A transformer's blocks have no activation to read in front of.
                 "reviewkd" if size == 224 => "method = 'reviewkd'\nteacher_preactivation = false".to_string(),
-                _ => format!("method = '{name}'"),
+                _ => least_keys(name),
             };
             let made = config(&text).init(&book, "pair", Stream::new(1), &plain);
             assert!(made.is_ok(), "{teacher} to {student}, {name}: {}", made.unwrap_err());
         }
     }
+}
+
+/// Every term in a recipe of a method's page has keys that exist and builds for a pair of networks.
+#[test]
+fn recipes_of_the_method_pages_build() {
+    let plain = Device::flex();
+    let book = book(&network("cifar-resnet8", &plain), &network("cifar-resnet14", &plain), 32);
+    let pages = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/methods");
+    let mut terms = 0;
+    for page in std::fs::read_dir(pages).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for snippet in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let recipe: toml::Table = snippet.parse().unwrap_or_else(|e| panic!("{}: {e}", page.display()));
+            let arms = recipe.get("arm").and_then(|arm| arm.as_array()).cloned().unwrap_or_default();
+            for term in arms.iter().filter_map(|arm| arm.get("term")?.as_array()).flatten() {
+                let term = TermConfig::from_table(term.as_table().unwrap());
+                let term = term.unwrap_or_else(|e| panic!("{}: {e}", page.display()));
+                let made = term.method.init(&book, "page", Stream::new(1), &plain);
+                assert!(made.is_ok(), "{}: {}", page.display(), made.unwrap_err());
+                terms += 1;
+            }
+        }
+    }
+    assert!(terms > 0);
 }
 
 #[test]
@@ -67,7 +91,7 @@ fn step(student: &str, teacher: &str, size: usize) {
     let book = book(&student, &teacher, size);
     let images = single(wave([4, 3, size, size], 0.3, 0.37));
     for name in method_names() {
-        let config = config(&format!("method = '{name}'"));
+        let config = config(&least_keys(name));
         let wanted = config.taps(&book).unwrap();
         let method = config.init(&book, "step", Stream::new(1), &device).unwrap();
         let seen = teacher.forward(images.clone().inner(), Mode::Eval, &wanted.teacher).unwrap();

@@ -62,6 +62,11 @@ impl Parameters {
         Self { seed: self.seed.with(name), device: self.device.clone() }
     }
 
+    /// A stream of its own for draws that are not parameters.
+    pub fn stream(&self, name: &str) -> Stream {
+        self.seed.with(name)
+    }
+
     /// A trainable parameter of this shape.
     pub fn tensor<const D: usize>(&self, name: &str, shape: [usize; D], init: Init) -> Param<Tensor<D>> {
         let mut stream = self.seed.with(name);

@@ -3,21 +3,13 @@ use burn::module::Module;
 use burn::prelude::*;
 use subband_seed::Stream;
 
+use subband_models::nearest;
+
 use crate::keys::field_names;
 use crate::parameters::{Parameters, StateDict, load, name_ids, state};
 use crate::term::TERM_KEYS;
-use crate::{About, Cost, DistillError, Method, MethodConfig, ShapeBook, StepInput, Term, Wanted};
-use crate::{AttentionTransfer, AttentionTransferConfig};
-use crate::{Compose, ComposeConfig};
-use crate::{Dkd, DkdConfig};
-use crate::{FamKd, FamKdConfig};
-use crate::{FitNet, FitNetConfig};
-use crate::{FreeKd, FreeKdConfig};
-use crate::{Kd, KdConfig};
-use crate::{Ofa, OfaConfig};
-use crate::{ReviewKd, ReviewKdConfig};
-use crate::{Rkd, RkdConfig};
-use subband_models::nearest;
+// Every method and its configuration by name, so that a new one needs no import here.
+use crate::*;
 
 macro_rules! registry {
     ($($(#[$doc:meta])* $method:ident($config:ident);)+) => {
@@ -136,8 +128,42 @@ registry! {
     FreeKd(FreeKdConfig);
     /// One-for-all logits (Hao et al. 2023).
     Ofa(OfaConfig);
+    /// Two bands over space (Thaker et al. 2026).
+    FreqKd(FreqKdConfig);
+    /// Two bands over the channels, with shared classifiers (Liu et al. 2026).
+    FdCmkd(FdCmkdConfig);
+    /// Channels as distributions over places (Shu et al. 2021).
+    Cwd(CwdConfig);
+    /// Generation from a masked map (Yang et al. 2022).
+    Mgd(MgdConfig);
+    /// Correlation of channels (Cao et al. 2022).
+    Pkd(PkdConfig);
+    /// Correlation of predictions (Huang et al. 2022).
+    Dist(DistConfig);
+    /// Error under learned masks (Huang et al. 2023).
+    Maskd(MaskdConfig);
     /// A loss put together in the recipe.
     Compose(ComposeConfig);
+    /// Crossed attention and wavelet bands (MonoAFKD).
+    MonoAfkd(MonoAfkdConfig);
+    /// Affinity between places (Chong et al. 2022).
+    Affinity(AffinityConfig);
+    /// Contrast within the batch (van den Oord et al. 2018).
+    InfoNce(InfoNceConfig);
+    /// Plain mean squared error.
+    Mse(MseConfig);
+    /// Wavelet bands refined in two streams (after Wang and Wang 2026, a reconstruction).
+    Sfkd(SfkdConfig);
+    /// Means and residuals over space and channels (UFD-KD's code).
+    UfdKd(UfdKdConfig);
+    /// Real Fourier spectra (Tian et al. 2024).
+    SpectralKd(SpectralKdConfig);
+    /// Depthwise spectral filter with a smooth high-pass (SFAKD's code).
+    Sfakd(SfakdConfig);
+    /// Wavelet detail bands (Zhang et al. 2022).
+    WaveletKd(WaveletKdConfig);
+    /// Focal frequency loss (Jiang et al. 2021).
+    Ffl(FflConfig);
 }
 
 impl AnyMethodConfig {
@@ -202,8 +228,8 @@ mod tests {
     use burn::module::list_param_ids;
 
     use super::*;
-    use crate::check::{book, device, features, labels, wave};
-    use crate::{TermConfig, TermWeight};
+    use crate::check::{book, device, features, labels, least_keys, wave};
+    use crate::{TermConfig, TermWeight, Weight};
 
     fn table(text: &str) -> toml::Table {
         text.parse().unwrap()
@@ -237,7 +263,7 @@ mod tests {
             ("pooled", map(7, 1, 0.9)),
         ]));
         for name in method_names() {
-            let config = AnyMethodConfig::from_table(&table(&format!("method = '{name}'"))).unwrap();
+            let config = AnyMethodConfig::from_table(&table(&least_keys(name))).unwrap();
             let wanted = config.taps(&shapes()).unwrap();
             let method = config.init(&shapes(), "arm/term", Stream::new(1), &device()).unwrap();
             let run = |k: usize| {
@@ -305,7 +331,10 @@ mod tests {
     fn tables_round_trip_and_mistakes_name_the_remedy() {
         for about in method_docs() {
             let term = TermConfig::from_table(&table(&format!("method = '{}'", about.name))).unwrap();
-            assert_eq!(term.weight, TermWeight { weight: about.weight, warmup_epochs: about.warmup_epochs });
+            assert_eq!(
+                term.weight,
+                TermWeight { weight: Weight::Fixed(about.weight), warmup_epochs: about.warmup_epochs }
+            );
             assert_eq!(TermConfig::from_table(&term.to_table()).unwrap(), term);
         }
         let message = |text: &str| TermConfig::from_table(&table(text)).unwrap_err().to_string();
@@ -323,8 +352,8 @@ mod tests {
 
     #[test]
     fn warm_up_is_linear_from_epoch_one() {
-        let weight = TermWeight { weight: 0.8, warmup_epochs: 20 };
-        assert_eq!([1, 10, 20, 21].map(|epoch| weight.at(epoch)), [0.8 / 20.0, 0.4, 0.8, 0.8]);
-        assert_eq!(TermWeight { weight: 0.9, warmup_epochs: 0 }.at(1), 0.9);
+        let weight = TermWeight { weight: Weight::Fixed(0.8), warmup_epochs: 20 };
+        assert_eq!([1, 10, 20, 21].map(|epoch| weight.at(epoch, 0.8)), [0.8 / 20.0, 0.4, 0.8, 0.8]);
+        assert_eq!(TermWeight { weight: Weight::Auto(0.5), warmup_epochs: 0 }.at(1, 0.9), 0.9);
     }
 }

@@ -37,6 +37,17 @@ impl ShapeBook {
         })
     }
 
+    /// The tap `given`, or else the deepest stage of one side.
+    pub fn tap_or_deepest(&self, method: &str, side: Side, given: &Option<String>) -> Result<&TapInfo, DistillError> {
+        match given.clone().or_else(|| self.stages(side).pop()) {
+            Some(name) => self.tap(method, side, &name),
+            None => Err(DistillError::Shapes {
+                method: method.to_string(),
+                reason: format!("the {side} has no stage; name one of its taps with `{side}_tap`"),
+            }),
+        }
+    }
+
     /// Names `stage1`, `stage2`, ... of one side, shallow to deep.
     pub fn stages(&self, side: Side) -> Vec<String> {
         let mut numbers: Vec<usize> =

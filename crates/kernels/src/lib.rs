@@ -12,8 +12,10 @@ use burn::prelude::*;
 
 pub mod activation;
 pub mod attention;
+pub mod band_distance;
 pub mod batch_norm;
 pub mod conv;
+pub mod crossed_attention;
 pub mod dwt;
 mod exponential;
 pub mod fft;
@@ -24,6 +26,7 @@ pub mod layer_norm;
 pub mod layout;
 pub mod linear;
 pub mod local_attention;
+mod logarithm;
 pub mod loss;
 mod memory;
 pub mod optimizer;

@@ -116,7 +116,7 @@ impl GraphBuilder {
 
     /// Fully connected layer with bias.
     pub fn linear(&mut self, name: &str, x: NodeId, outputs: usize) -> NodeId {
-        let kind = LayerKind::Linear { inputs: self.channels(x), outputs, init: self.linear_init };
+        let kind = LayerKind::Linear { inputs: self.channels(x), outputs, init: self.linear_init, lora: None };
         let layer = self.layer(name, kind);
         self.push(Some(name), Op::Linear(layer), &[x], outputs)
     }

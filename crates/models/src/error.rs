@@ -144,6 +144,22 @@ pub enum ModelError {
         /// The nearest module name.
         nearest: Option<String>,
     },
+    /// A target of a low-rank adaptation that names no fully connected layer.
+    #[error("no fully connected layer of `{network}` has `{target}` in its name{}", did_you_mean(.nearest))]
+    UnknownTarget {
+        /// The network.
+        network: String,
+        /// The target.
+        target: String,
+        /// The nearest name.
+        nearest: Option<String>,
+    },
+    /// Dropout in a pass that brings no randomness.
+    #[error("network `{network}` drops inputs in training: run it with `forward_with` and the step's noise")]
+    NoNoise {
+        /// The network.
+        network: String,
+    },
     /// The weights are those of another network.
     #[error(
         "these weights do not fit `{network}`: {matched} of its {expected} tensors are in the file's {found}, \

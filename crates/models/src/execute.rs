@@ -13,10 +13,18 @@ use crate::error::nearest;
 use crate::fuse::{Plan, Step};
 use crate::graph::{LayerKind, NodeId, Op};
 use crate::hook::{Hooks, Replace};
-use crate::layers::{Layer, Mode, plain};
+use crate::layers::{Layer, Linear, Mode, plain};
+use crate::lora::Noise;
 use crate::tap::{Features, TapShape};
 use crate::value::{Tokens, Value};
 use crate::{ModelError, Network};
+
+/// What all operations of a forward pass share.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    mode: Mode,
+    noise: Option<&'a Noise>,
+}
 
 /// The values that are alive.
 struct Values {
@@ -42,7 +50,22 @@ impl Network {
     /// An unknown tap, another number of channels or another size than the network takes, an input too small for its
     /// strides, training of a folded network or with one value per channel.
     pub fn forward(&self, x: Tensor<4>, mode: Mode, want: &[String]) -> Result<Features, ModelError> {
-        self.pass(x, mode, want, Hooks { taps: &[], replace: &mut |_, x| Ok(x) })
+        self.forward_with(x, mode, want, None)
+    }
+
+    /// [`Network::forward`] with the randomness that a training pass of a network with dropout needs: one number of
+    /// `noise.samples` for each image.
+    ///
+    /// # Errors
+    /// As [`Network::forward`]; no noise, or that of another batch, where dropout needs it.
+    pub fn forward_with(
+        &self,
+        x: Tensor<4>,
+        mode: Mode,
+        want: &[String],
+        noise: Option<&Noise>,
+    ) -> Result<Features, ModelError> {
+        self.pass(x, mode, want, noise, Hooks { taps: &[], replace: &mut |_, x| Ok(x) })
     }
 
     /// [`Network::forward`] in which the values at the taps `hooked` are replaced, by what `replace` makes of them,
@@ -64,7 +87,7 @@ impl Network {
         hooked: &[String],
         replace: &mut Replace<'_>,
     ) -> Result<Features, ModelError> {
-        self.pass(x, mode, want, Hooks { taps: hooked, replace })
+        self.pass(x, mode, want, None, Hooks { taps: hooked, replace })
     }
 
     fn pass(
@@ -72,11 +95,14 @@ impl Network {
         x: Tensor<4>,
         mode: Mode,
         want: &[String],
+        noise: Option<&Noise>,
         mut hooks: Hooks<'_, '_>,
     ) -> Result<Features, ModelError> {
         let graph = self.graph();
-        let [_, channels, height, width] = x.dims();
+        let [images, channels, height, width] = x.dims();
         self.check_input(channels, height, width, mode)?;
+        let noise = noise.filter(|noise| noise.samples.len() == images);
+        let pass = Pass { mode, noise };
         let find = |names: &[String]| names.iter().map(|name| self.tap_node(name)).collect::<Result<Vec<_>, _>>();
         let (nodes, hooked) = (find(want)?, find(hooks.taps)?);
         // A wanted value ends a fused step, and so does one that is replaced.
@@ -87,7 +113,7 @@ impl Network {
         values.slots[0] = Some(Value::Map(channels_last(x)));
         for step in &steps {
             let inputs = step.inputs(graph).filter_map(|input| values.take(input)).collect();
-            values.slots[step.result] = Some(self.run(step, inputs, mode)?);
+            values.slots[step.result] = Some(self.run(step, inputs, pass)?);
             for place in (0..hooked.len()).filter(|place| hooked[*place] == step.result) {
                 if let Some(value) = values.take(step.result) {
                     let value = hooks.apply(&graph.network, &hooks.taps[place], value)?;
@@ -135,7 +161,7 @@ impl Network {
     }
 
     /// One step on its inputs.
-    fn run(&self, step: &Step, inputs: Vec<Value>, mode: Mode) -> Result<Value, ModelError> {
+    fn run(&self, step: &Step, inputs: Vec<Value>, pass: Pass<'_>) -> Result<Value, ModelError> {
         let op = &self.graph().nodes[step.node].op;
         let mut inputs = inputs.into_iter();
         Ok(match (op, inputs.next(), inputs.next()) {
@@ -156,7 +182,7 @@ impl Network {
                     None => None,
                     other => return Err(self.wrong_rank(step.result, other.as_ref())),
                 };
-                Value::Map(self.normalise(step, *index, x, residual, mode)?)
+                Value::Map(self.normalise(step, *index, x, residual, pass.mode)?)
             }
             (Op::Add, Some(Value::Tokens(a)), Some(Value::Tokens(b))) => {
                 Value::Tokens(a.map(|a| step.activation.apply(a + b.values)))
@@ -164,13 +190,13 @@ impl Network {
             (Op::Mean, Some(Value::Vector(a)), Some(Value::Vector(b))) => Value::Vector((a + b) * 0.5),
             (Op::Tokens, Some(Value::Map(x)), None) => Value::Tokens(Tokens::from_map(x)),
             (Op::Token(index), Some(Value::Tokens(x)), None) => Value::Vector(x.token(*index)),
-            (op, Some(Value::Tokens(x)), None) => Value::Tokens(self.run_tokens(step, op, x)?),
+            (op, Some(Value::Tokens(x)), None) => Value::Tokens(self.run_tokens(step, op, x, pass)?),
             (Op::GlobalAvgPool, Some(Value::Map(x)), None) => Value::Vector(pool::global_avg_pool(x)),
             (op, Some(Value::Map(x)), None) => Value::Map(self.run_map(step, op, x)?),
             (Op::Relu, Some(Value::Vector(x)), None) => Value::Vector(Activation::Relu.apply(x)),
             (Op::Relu6, Some(Value::Vector(x)), None) => Value::Vector(Activation::Relu6.apply(x)),
-            (Op::Linear(layer), Some(Value::Vector(x)), None) => match self.layer(*layer) {
-                Layer::Linear(linear) => Value::Vector(linear.forward(x)),
+            (Op::Linear(index), Some(Value::Vector(x)), None) => match self.layer(*index) {
+                Layer::Linear(layer) => Value::Vector(self.linear(*index, layer, x, pass)?),
                 _ => return Err(self.wrong_rank(step.node, Some(&Value::Vector(x)))),
             },
             (_, first, _) => return Err(self.wrong_rank(step.node, first.as_ref())),
@@ -214,10 +240,24 @@ impl Network {
         })
     }
 
+    /// A fully connected layer on rows, those of each image one after another.
+    fn linear(&self, index: usize, layer: &Linear, x: Tensor<2>, pass: Pass<'_>) -> Result<Tensor<2>, ModelError> {
+        let spec = &self.graph().layers[index];
+        let LayerKind::Linear { lora: Some(lora), .. } = spec.kind else { return Ok(layer.forward(x, 1.0, None)) };
+        if lora.dropout == 0.0 || pass.mode == Mode::Eval {
+            return Ok(layer.forward(x, lora.scale, None));
+        }
+        let Some(noise) = pass.noise else { return Err(ModelError::NoNoise { network: self.name().into() }) };
+        let [rows, channels] = x.dims();
+        let each = rows / noise.samples.len().max(1);
+        let keep = noise.keep(&spec.name, lora.dropout, [each, channels], &x);
+        Ok(layer.forward(x, lora.scale, Some(keep)))
+    }
+
     /// An operation from tokens to tokens.
-    fn run_tokens(&self, step: &Step, op: &Op, x: Tokens) -> Result<Tokens, ModelError> {
+    fn run_tokens(&self, step: &Step, op: &Op, x: Tokens, pass: Pass<'_>) -> Result<Tokens, ModelError> {
         Ok(match (op, op.layer().map(|index| self.layer(index))) {
-            (Op::Linear(_), Some(Layer::Linear(layer))) => x.rows(|x| layer.forward(x)),
+            (Op::Linear(index), Some(Layer::Linear(layer))) => x.try_rows(|x| self.linear(*index, layer, x, pass))?,
             (Op::LayerNorm(_), Some(Layer::LayerNorm(layer))) => x.rows(|x| layer.forward(x)),
             (Op::Embed(_), Some(Layer::Embedding(layer))) => layer.forward(x),
             (Op::Attention { heads }, None) => x.map(|qkv| self_attention(qkv, *heads)),

@@ -1,6 +1,7 @@
 //! A network as data: operations, the layers whose parameters they use, and taps.
 use subband_kernels::pool::Window;
 
+use crate::lora::LoraSpec;
 use crate::tap::TapKind;
 
 /// Index of an operation in [`Graph::nodes`]; inputs always come before their consumers.
@@ -152,6 +153,8 @@ pub(crate) enum LayerKind {
         inputs: usize,
         outputs: usize,
         init: Init,
+        /// Low-rank factors beside the weight.
+        lora: Option<LoraSpec>,
     },
     LayerNorm {
         channels: usize,
@@ -189,8 +192,13 @@ impl LayerSpec {
                 let token = |name| (name, vec![1, 1, *channels]);
                 ["cls_token", "dist_token"].into_iter().take(*extra).map(token).chain([positions]).collect()
             }
-            LayerKind::Linear { inputs, outputs, .. } => {
-                vec![("weight", vec![*outputs, *inputs]), ("bias", vec![*outputs])]
+            LayerKind::Linear { inputs, outputs, lora, .. } => {
+                let mut list = vec![("weight", vec![*outputs, *inputs]), ("bias", vec![*outputs])];
+                if let Some(LoraSpec { rank, .. }) = lora {
+                    list.push(("lora_A", vec![*rank, *inputs]));
+                    list.push(("lora_B", vec![*outputs, *rank]));
+                }
+                list
             }
         }
     }

@@ -36,11 +36,13 @@ pub(crate) fn layer(spec: &LayerSpec, seed: Stream, device: &Device) -> Layer {
                 pos_embed: tokens("pos_embed", extra + side * side),
             })
         }
-        LayerKind::Linear { inputs, outputs, init } => {
+        // Low-rank factors come on top of a finished network.
+        LayerKind::Linear { inputs, outputs, init, .. } => {
             let draw = Draw { init: *init, fan_in: *inputs, fan_out: *outputs, seed, device };
             Layer::Linear(Linear {
                 weight: param(&name("weight"), draw.weight(&name("weight"), [*outputs, *inputs])),
                 bias: param(&name("bias"), draw.bias(&name("bias"), *outputs)),
+                lora: None,
             })
         }
     }
@@ -52,16 +54,17 @@ fn fans(conv: &Conv) -> (usize, usize) {
 }
 
 /// How a layer's tensors are drawn.
-struct Draw<'a> {
-    init: Init,
-    fan_in: usize,
-    fan_out: usize,
-    seed: Stream,
-    device: &'a Device,
+pub(crate) struct Draw<'a> {
+    pub init: Init,
+    pub fan_in: usize,
+    pub fan_out: usize,
+    pub seed: Stream,
+    pub device: &'a Device,
 }
 
 impl Draw<'_> {
-    fn weight<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
+    /// A weight, from the stream of its name.
+    pub fn weight<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
         match self.init {
             Init::FanOut => self.normal(name, shape, (2.0 / self.fan_out as f64).sqrt()),
             Init::FanIn => self.normal(name, shape, (2.0 / self.fan_in as f64).sqrt()),

@@ -106,6 +106,26 @@ impl Network {
         Self { layers: Vec::new(), graph: self.graph.clone(), frozen: self.frozen.clone() }
     }
 
+    /// Another description of the same layers.
+    pub(crate) fn replace_graph(&mut self, graph: Graph) {
+        self.graph = Arc::new(graph);
+    }
+
+    /// Freezes these parameters beside those that are.
+    pub(crate) fn freeze_names(&mut self, names: impl IntoIterator<Item = String>) {
+        let mut frozen = (*self.frozen).clone();
+        frozen.extend(names);
+        self.frozen = Arc::new(frozen);
+        self.apply_frozen();
+    }
+
+    /// The layers of `network` under another description, nothing frozen.
+    pub(crate) fn thawed(network: Network, graph: Graph) -> Self {
+        let mut network = Self::from_parts(network.layers, graph);
+        network.apply_frozen();
+        network
+    }
+
     pub(crate) fn graph(&self) -> &Graph {
         &self.graph
     }
@@ -193,7 +213,7 @@ impl Network {
     /// # Errors
     /// A prefix that matches no parameter.
     pub fn freeze(mut self, prefixes: &[String]) -> Result<Self, ModelError> {
-        let mut frozen = (*self.frozen).clone();
+        let mut frozen = BTreeSet::new();
         for prefix in prefixes {
             let names: Vec<String> =
                 self.graph.params().map(|(name, _)| name).filter(|name| is_prefix(prefix, name)).collect();
@@ -210,8 +230,7 @@ impl Network {
             }
             frozen.extend(names);
         }
-        self.frozen = Arc::new(frozen);
-        self.apply_frozen();
+        self.freeze_names(frozen);
         Ok(self)
     }
 

@@ -41,6 +41,10 @@ impl Network {
                 Layer::Linear(l) => {
                     put("weight", data(l.weight.val()));
                     put("bias", data(l.bias.val()));
+                    if let Some(lora) = &l.lora {
+                        put("lora_A", data(lora.down.val()));
+                        put("lora_B", data(lora.up.val()));
+                    }
                 }
                 Layer::LayerNorm(l) => {
                     put("weight", data(l.weight.val()));
@@ -163,6 +167,10 @@ fn assign_layer(layer: &mut Layer, take: Take<'_>) -> Result<(), ModelError> {
         Layer::Linear(l) => {
             set(&mut l.weight, take("weight")?);
             set(&mut l.bias, take("bias")?);
+            if let Some(lora) = &mut l.lora {
+                set(&mut lora.down, take("lora_A")?);
+                set(&mut lora.up, take("lora_B")?);
+            }
         }
         Layer::LayerNorm(l) => {
             set(&mut l.weight, take("weight")?);

@@ -40,12 +40,19 @@ impl Tokens {
 
     /// An operation on every token alone, as the rows of `[N L, C]`.
     pub fn rows(self, f: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Self {
-        self.map(|x| {
-            let [n, l, c] = x.dims();
-            let y = f(x.reshape([n * l, c]));
-            let c = y.dims()[1];
-            y.reshape([n, l, c])
-        })
+        let never = |x| Ok::<_, std::convert::Infallible>(f(x));
+        match self.try_rows(never) {
+            Ok(tokens) => tokens,
+            Err(never) => match never {},
+        }
+    }
+
+    /// As [`Tokens::rows`] for an operation that may fail.
+    pub fn try_rows<E>(self, f: impl FnOnce(Tensor<2>) -> Result<Tensor<2>, E>) -> Result<Self, E> {
+        let [n, l, c] = self.values.dims();
+        let y = f(self.values.reshape([n * l, c]))?;
+        let c = y.dims()[1];
+        Ok(Self { values: y.reshape([n, l, c]), ..self })
     }
 
     /// One token as `[N, C]`.

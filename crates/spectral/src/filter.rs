@@ -221,7 +221,7 @@ impl Mask {
     }
 
     /// The Hermitian part over the columns 0..=W/2.
-    fn half(&self) -> Response {
+    pub(crate) fn half(&self) -> Response {
         let [_, w] = self.size;
         let whole = self.hermitian();
         whole.values.iter().enumerate().filter(|(i, _)| i % w <= w / 2).map(|(_, x)| *x).collect()

@@ -4,6 +4,8 @@
 //! pure-Rust CPU backend, and a portable one made of tensor operations that runs on every other backend.
 #![deny(missing_docs)]
 
+pub mod analysis;
+pub mod band_distance;
 pub mod boundary;
 pub mod dct;
 pub mod dwt;
@@ -15,6 +17,7 @@ pub mod filter;
 mod testing;
 pub mod wavelet;
 
+pub use band_distance::BandDistance;
 pub use boundary::Boundary;
 pub use error::SpectralError;
 pub use fft::{Norm, Spectrum};

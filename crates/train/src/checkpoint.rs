@@ -11,6 +11,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::run::AutoWeights;
 use crate::{TrainError, files};
 
 /// Version of the layout; a file of another version is refused.
@@ -56,6 +57,9 @@ pub(crate) struct Meta {
     pub epoch_sums: BTreeMap<String, u64>,
     /// Step counters of the optimiser.
     pub counters: BTreeMap<String, u64>,
+    /// What was measured for automatic weights.
+    #[serde(default)]
+    pub auto: AutoWeights,
     /// SHA-256 over the tensor bytes in the order of the names.
     #[serde(default)]
     pub sha256: String,
@@ -77,6 +81,7 @@ impl Meta {
             epoch_images: 0,
             epoch_sums: BTreeMap::new(),
             counters: BTreeMap::new(),
+            auto: AutoWeights::new(),
             sha256: String::new(),
         }
     }

@@ -136,7 +136,8 @@ pub enum TrainError {
         /// Folder with the saved state.
         saved: PathBuf,
     },
-    /// A term that is zero or does not reach the student at step 1.
+    /// A part of the loss that is zero, not finite or does not reach the student at step 1; nothing of its arm was
+    /// written.
     #[error("term \"{term}\" of arm \"{arm}\" {message}")]
     DeadTerm {
         /// The term.
@@ -180,6 +181,7 @@ impl TrainError {
                 | Self::Wiring(_)
                 | Self::FolderInUse { .. }
                 | Self::Resume { .. }
+                | Self::DeadTerm { .. }
         )
     }
 }

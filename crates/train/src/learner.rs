@@ -4,12 +4,16 @@
 //! loss = task_weight * CE(student logits, labels) + sum over terms i of  w_i(epoch) * sum over parts of term i
 //! CE(z, y) = mean over the batch of  -log softmax(z)_y
 //! ```
+//! `w_i` is the recipe's factor, or what [`crate::run`] has measured for an automatic weight.
+pub(crate) mod probe;
+
 use burn::module::Module;
 use burn::prelude::*;
 use subband_data::{Batch, View};
 use subband_distill::{AnyMethod, StepInput, Wanted};
 use subband_kernels::loss::cross_entropy;
-use subband_models::{Feature, Features, Mode, Network};
+use subband_models::{Feature, Features, Mode, Network, Noise};
+use subband_seed::Stream;
 
 use crate::TrainError;
 use crate::recipe::ArmRecipe;
@@ -29,6 +33,29 @@ pub(crate) struct Learner {
     pub trainable: Trainable,
     pub arm: ArmRecipe,
     pub wanted: Wanted,
+    /// Full weight of each term. That of an automatic one starts as its share and is then measured.
+    pub weights: Vec<f64>,
+}
+
+/// What a loss is computed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The cross-entropy with the labels.
+    Task,
+    /// A term of the arm, by its place.
+    Term(usize),
+}
+
+/// What a loss is computed from.
+pub(crate) struct Sight<'a> {
+    /// The student's features.
+    pub student: &'a Features,
+    /// The teacher's features as constants; `None` without a teacher.
+    pub teacher: Option<&'a Features>,
+    /// Classes `[N]`.
+    pub labels: &'a Tensor<1, Int>,
+    /// Epoch and optimiser step, from 1.
+    pub time: (usize, usize),
 }
 
 /// A part of the loss of one batch.
@@ -54,6 +81,8 @@ pub(crate) struct Inputs {
     pub labels: Tensor<1, Int>,
     /// N.
     pub count: usize,
+    /// What dropout draws from.
+    pub noise: Noise,
 }
 
 impl Inputs {
@@ -64,7 +93,15 @@ impl Inputs {
         let labels: Vec<i64> = batch.labels.iter().map(|label| *label as i64).collect();
         let student = tensor(batch.student);
         let teacher = batch.teacher.map_or_else(|| student.clone(), tensor);
-        Self { student, teacher, labels: Tensor::from_data(TensorData::new(labels, [count]), device), count }
+        let labels = Tensor::from_data(TensorData::new(labels, [count]), device);
+        let samples = batch.indices.iter().map(|index| *index as u64).collect();
+        Self { student, teacher, labels, count, noise: Noise { stream: Stream::new(0), samples } }
+    }
+
+    /// The inputs of a step, whose randomness comes from `stream`.
+    pub fn at(mut self, stream: Stream) -> Self {
+        self.noise.stream = stream;
+        self
     }
 
     /// The inputs of a network in training: a teacher in training sees the teacher's images.
@@ -83,18 +120,51 @@ impl Inputs {
             teacher: self.teacher.clone().narrow(0, 0, count),
             labels: self.labels.clone().narrow(0, 0, count),
             count,
+            noise: Noise { stream: self.noise.stream, samples: self.noise.samples[..count].to_vec() },
         }
     }
 }
 
 impl Learner {
     pub fn new(student: Network, methods: Vec<AnyMethod>, arm: ArmRecipe, wanted: Wanted) -> Self {
-        Self { trainable: Trainable { student, methods }, arm, wanted }
+        let weights = arm.terms.iter().map(|term| term.weight.weight.number()).collect();
+        Self { trainable: Trainable { student, methods }, arm, wanted, weights }
+    }
+
+    /// A learner for experiments: its running statistics are its own.
+    pub fn copy(&self) -> Self {
+        let Self { trainable, arm, wanted, weights } = self;
+        Self { trainable: trainable.clone(), arm: arm.clone(), wanted: wanted.clone(), weights: weights.clone() }
     }
 
     /// Parameters of the adapters.
     pub fn aux_params(&self) -> usize {
         self.trainable.methods.iter().map(AnyMethod::param_count).sum()
+    }
+
+    /// What the loss is made of, the task first.
+    pub fn sources(&self) -> Vec<Source> {
+        let task = (self.arm.task_weight > 0.0).then_some(Source::Task);
+        task.into_iter().chain((0..self.arm.terms.len()).map(Source::Term)).collect()
+    }
+
+    /// The student's logits and wanted taps.
+    pub fn student(&self, inputs: &Inputs, mode: Mode) -> Result<Features, TrainError> {
+        let features = self
+            .trainable
+            .student
+            .forward_with(inputs.student.clone(), mode, &self.wanted.student, Some(&inputs.noise))
+            .map_err(|source| TrainError::model("student", source))?;
+        #[cfg(test)]
+        let features = mutation::detached(mutation::Place::Network, features);
+        Ok(features)
+    }
+
+    /// The teacher's logits and wanted taps as constants; `None` if no term reads them.
+    pub fn teacher(&self, inputs: &Inputs, teacher: Option<&Network>) -> Result<Option<Features>, TrainError> {
+        let Some(teacher) = teacher.filter(|_| !self.arm.terms.is_empty()) else { return Ok(None) };
+        let features = teacher.forward(inputs.teacher.clone(), Mode::Eval, &self.wanted.teacher);
+        features.map(|features| Some(lift(features))).map_err(|source| TrainError::model("teacher", source))
     }
 
     /// The parts of the loss for one batch, the task's first.
@@ -106,41 +176,49 @@ impl Learner {
         epoch: usize,
         step: usize,
     ) -> Result<Vec<Part>, TrainError> {
-        let student = forward("student", &self.trainable.student, inputs.student.clone(), mode, &self.wanted.student)?;
+        let (student, teacher) = (self.student(inputs, mode)?, self.teacher(inputs, teacher)?);
+        let sight = Sight { student: &student, teacher: teacher.as_ref(), labels: &inputs.labels, time: (epoch, step) };
         let mut parts = Vec::new();
-        if self.arm.task_weight > 0.0 {
-            parts.push(Part {
-                name: "task".into(),
-                value: cross_entropy(student.logits.clone(), inputs.labels.clone(), None),
-                weight: self.arm.task_weight,
-                reaches: vec!["logits".into()],
-            });
-        }
-        if let (Some(teacher), false) = (teacher, self.arm.terms.is_empty()) {
-            let features = forward("teacher", teacher, inputs.teacher.clone(), Mode::Eval, &self.wanted.teacher)?;
-            let features = lift(features);
-            let labels = inputs.labels.clone();
-            let input = StepInput { student: &student, teacher: &features, labels, epoch, step };
-            for (term, method) in self.arm.terms.iter().zip(&self.trainable.methods) {
-                let terms = method.forward(&input).map_err(|source| {
-                    TrainError::distill(format!("arm \"{}\", term \"{}\"", self.arm.name, term.name), source)
-                })?;
-                for part in terms {
-                    let name = match part.name.strip_prefix(term.method.about().name) {
-                        Some(rest) => format!("{}{rest}", term.name),
-                        None => format!("{}.{}", term.name, part.name),
-                    };
-                    let weight = term.weight.at(epoch);
-                    parts.push(Part { name, value: part.value, weight, reaches: part.reaches });
-                }
-            }
+        for source in self.sources() {
+            parts.extend(self.parts_of(source, &sight)?);
         }
         Ok(parts)
     }
-}
 
-fn forward(role: &str, network: &Network, x: Tensor<4>, mode: Mode, want: &[String]) -> Result<Features, TrainError> {
-    network.forward(x, mode, want).map_err(|source| TrainError::model(role, source))
+    /// The parts of one source; none for a term without a teacher.
+    pub fn parts_of(&self, source: Source, sight: &Sight) -> Result<Vec<Part>, TrainError> {
+        match source {
+            Source::Task => Ok(vec![Part {
+                name: "task".into(),
+                value: cross_entropy(sight.student.logits.clone(), sight.labels.clone(), None),
+                weight: self.arm.task_weight,
+                reaches: vec!["logits".into()],
+            }]),
+            Source::Term(index) => self.term(index, sight),
+        }
+    }
+
+    fn term(&self, index: usize, sight: &Sight) -> Result<Vec<Part>, TrainError> {
+        let Some(teacher) = sight.teacher else { return Ok(Vec::new()) };
+        let (term, (epoch, step)) = (&self.arm.terms[index], sight.time);
+        #[cfg(test)]
+        let student = &mutation::detached(mutation::Place::Method, sight.student.clone());
+        #[cfg(not(test))]
+        let student = sight.student;
+        let input = StepInput { student, teacher, labels: sight.labels.clone(), epoch, step };
+        let terms = self.trainable.methods[index].forward(&input).map_err(|source| {
+            TrainError::distill(format!("arm \"{}\", term \"{}\"", self.arm.name, term.name), source)
+        })?;
+        let weight = term.weight.at(epoch, self.weights[index]);
+        let part = |part: subband_distill::Term| {
+            let name = match part.name.strip_prefix(term.method.about().name) {
+                Some(rest) => format!("{}{rest}", term.name),
+                None => format!("{}.{}", term.name, part.name),
+            };
+            Part { name, value: part.value, weight, reaches: part.reaches }
+        };
+        Ok(terms.into_iter().map(part).collect())
+    }
 }
 
 /// A teacher's features as constants on the student's autodiff device.
@@ -156,5 +234,7 @@ fn lift(features: Features) -> Features {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod mutation;
 #[cfg(test)]
 mod tests;

@@ -20,16 +20,19 @@ mod rules;
 mod run;
 mod schedule;
 mod setup;
+mod spectrum;
 mod table;
 
 pub use error::TrainError;
 pub use evaluate::{EvalResult, evaluate};
 pub use evidence::{
-    ArmResult, EpochRecord, EpochResult, PromptResult, PromptTap, RunInfo, RunSummary, Scores, TeacherResult,
+    ArmResult, EpochRecord, EpochResult, PartProof, PromptResult, PromptTap, Proof, Reached, RunInfo, RunSummary,
+    Scores, SeedSummary, Spread, TapProof, TeacherResult, by_arm,
 };
 pub use measure::{StepConfig, StepTimes, TrainingStep};
 pub use plan::{ArmPlan, DataPlan, NetworkPlan, Plan, PlanOptions, PromptPlan, TermPlan, TimePart, TimePlan};
 pub use recipe::Recipe;
 pub use run::{Event, Progress, RunOptions, Silent, run};
 pub use schedule::{LearningRate, Schedule};
+pub use spectrum::{Spectrum, SpectrumLayer, SpectrumRow};
 pub use table::{Table, duration};

@@ -3,13 +3,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use burn::prelude::*;
-use subband_data::Splits;
+use subband_data::{Batch, Splits, View};
 use subband_distill::{AnyMethod, AnyMethodConfig, MaskKind, Prompts, ShapeBook, Wanted};
 use subband_models::{ModelError, Network, NetworkConfig, weights};
 use subband_seed::Stream;
 
 use crate::TrainError;
-use crate::learner::Learner;
+use crate::learner::{Inputs, Learner};
 use crate::prompts;
 use crate::recipe::{ArmRecipe, Recipe, TrainRecipe};
 
@@ -47,6 +47,12 @@ impl Setup {
             return Err(TrainError::Wiring(format!("the data set has {count} training images; at least 2 are needed")));
         }
         Ok(Self { recipe: recipe.clone(), splits, seed: Stream::new(recipe.seed), learned: OnceLock::new() })
+    }
+
+    /// The same images and teacher for another seed's student, adapters, order and augmentation.
+    pub fn with_seed(&self, seed: u64) -> Self {
+        let (recipe, splits) = (self.recipe.clone(), self.splits.with_seed(seed));
+        Self { recipe, splits, seed: Stream::new(seed), learned: self.learned.clone() }
     }
 
     /// Channels, height and width of a network's input; the two views may differ.
@@ -92,17 +98,43 @@ impl Setup {
     /// Also when every parameter is frozen.
     pub fn student(&self, device: &Device) -> Result<Network, TrainError> {
         let recipe = &self.recipe.student;
-        let network = self
-            .network(Role::Student, &recipe.network, recipe.weights.as_ref(), device)?
-            .freeze(&recipe.frozen)
-            .map_err(|source| TrainError::model("student.frozen", source))?;
+        let mut network = self.network(Role::Student, &recipe.network, recipe.weights.as_ref(), device)?;
+        if let Some(lora) = &recipe.lora {
+            let seed = self.seed.with("init").with(Role::Student.name());
+            network = network.with_lora(lora, seed).map_err(|source| TrainError::model("student.lora", source))?;
+        }
+        let network = network.freeze(&recipe.frozen).map_err(|source| TrainError::model("student.frozen", source))?;
         if network.trainable_count() == 0 {
             return Err(TrainError::Wiring(format!(
-                "the student `{}` has no trainable parameter: `student.frozen = {:?}` freezes all of it",
-                recipe.network, recipe.frozen
+                "the student `{}` has no trainable parameter: `student.frozen = {:?}` freezes all of it, so nothing can \
+                 be learned through {}",
+                recipe.network,
+                recipe.frozen,
+                self.taps_read().join(", ")
             )));
         }
         Ok(network)
+    }
+
+    /// The network that is evaluated and written: low-rank factors are merged into the weights.
+    pub fn exported(&self, network: &Network) -> Network {
+        network.merged(self.recipe.student.merge.unwrap_or(1.0))
+    }
+
+    /// The randomness of a training step: of seed, epoch and step, counted from 1.
+    pub fn noise(&self, epoch: usize, step: usize) -> Stream {
+        self.seed.with("dropout").at(epoch as u64).at(step as u64)
+    }
+
+    /// The student taps that the arms' losses read.
+    fn taps_read(&self) -> Vec<String> {
+        let mut all = vec!["logits".to_string()];
+        if let Ok(Some(book)) = self.book() {
+            for term in self.recipe.arms.iter().flat_map(|arm| &arm.terms) {
+                merge(&mut all, term.method.taps(&book).map(|taps| taps.student).unwrap_or_default());
+            }
+        }
+        all
     }
 
     /// Taps of both networks, if there is a teacher, with the run's frequency prompts: the learned ones, or before they
@@ -150,6 +182,19 @@ impl Setup {
         let seed = self.seed.with("init").with("adapters");
         let (methods, wanted) = methods(arm, self.book()?.as_ref(), seed, &autodiff)?;
         Ok(Learner::new(student, methods, arm.clone(), wanted))
+    }
+
+    /// Normal random images with random labels, for both views.
+    pub fn random(&self, count: usize, device: &Device) -> Inputs {
+        let mut stream = Stream::new(self.recipe.seed).with("plan");
+        let mut view = |role| {
+            let [channels, height, width] = self.shape(role);
+            let shape = [count, channels, height, width];
+            View { data: (0..shape.iter().product()).map(|_| stream.normal() as f32).collect(), shape }
+        };
+        let (student, teacher) = (view(Role::Student), view(Role::Teacher));
+        let labels = (0..count).map(|_| stream.below(self.splits.classes.len())).collect();
+        Inputs::new(Batch { step: 0, student, teacher: Some(teacher), labels, indices: (0..count).collect() }, device)
     }
 
     /// The batches of the training images; a last batch of a single image, which batch normalisation cannot use,

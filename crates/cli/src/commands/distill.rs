@@ -2,7 +2,9 @@
 use std::path::PathBuf;
 
 use subband_train::evidence::report::write_report;
-use subband_train::{PromptResult, Recipe, RunOptions, RunSummary, Table, duration};
+use subband_train::{
+    ArmResult, PromptResult, Recipe, RunOptions, RunSummary, Spread, Table, TrainError, by_arm, duration,
+};
 
 use super::print;
 use crate::args::RunArgs;
@@ -45,7 +47,7 @@ fn go(args: &RunArgs, recipe: Recipe, suffix: &str) -> Result<(), Failure> {
         Ok(summary) => summary,
         Err(error) => {
             // What was done so far deserves its report; the run's own error is the one to show.
-            if !error.is_usage() {
+            if !error.is_usage() || matches!(error, TrainError::DeadTerm { .. }) {
                 let _ = write_report(&out_dir);
             }
             return Err(error.into());
@@ -65,18 +67,22 @@ fn folder_name(name: &str) -> String {
     }
 }
 
-/// The result table.
+/// The result table: a row per arm, with mean and standard deviation where there are several seeds.
 fn table(summary: &RunSummary) -> Table {
     let header =
         ["arm", "network", "parameters", "MACs", "top-1 best", "top-1 last", "top-5", "to alone", "time", "adapters"];
-    let title = format!(
-        "{}: accuracy on {} test images in per cent; the best epoch is chosen by validation",
-        summary.name, summary.test_images
-    );
-    let mut table = Table::new(title, &header);
-    let alone = summary.arms.iter().find(|arm| arm.terms.iter().all(|term| term == "task"));
-    let alone_top1 = alone.map(|arm| arm.best.test_top1);
-    let difference = |top1: f64| alone_top1.map_or("-".into(), |alone| format!("{:+.2}", top1 - alone));
+    let mut table = Table::new(title(summary), &header);
+    let groups = by_arm(&summary.arms);
+    let alone = groups.iter().find(|group| group[0].terms.iter().all(|term| term == "task")).map(|group| group[0]);
+    let spread = |group: &[&ArmResult], of: fn(&ArmResult) -> f64| {
+        Spread::of(&group.iter().map(|result| of(result)).collect::<Vec<_>>())
+    };
+    let best = |group: &[&ArmResult]| spread(group, |result| result.best.test_top1).map(|spread| spread.mean);
+    let alone_top1 = groups.iter().find(|group| alone == Some(group[0])).and_then(|group| best(group));
+    let difference = |top1: Option<f64>| match (top1, alone_top1) {
+        (Some(top1), Some(alone)) => format!("{:+.2}", top1 - alone),
+        _ => "-".into(),
+    };
     if let Some(teacher) = &summary.teacher {
         table.row([
             "teacher".to_string(),
@@ -86,23 +92,24 @@ fn table(summary: &RunSummary) -> Table {
             format!("{:.2}", teacher.test.top1),
             "-".into(),
             format!("{:.2}", teacher.test.top5),
-            difference(teacher.test.top1),
+            difference(Some(teacher.test.top1)),
             if teacher.epochs > 0 { duration(teacher.seconds) } else { "-".into() },
             "-".into(),
         ]);
     }
-    for arm in &summary.arms {
-        let is_alone = alone.is_some_and(|alone| alone.slug == arm.slug);
+    for group in &groups {
+        let arm = group[0];
+        let cell = |of| spread(group, of).map_or("-".into(), |spread| spread.to_string());
         table.row([
             arm.name.clone(),
             arm.network.clone(),
             arm.params.to_string(),
             millions(arm.macs),
-            format!("{:.2}", arm.best.test_top1),
-            format!("{:.2}", arm.last.test_top1),
-            format!("{:.2}", arm.best.test_top5),
-            if is_alone { "-".into() } else { difference(arm.best.test_top1) },
-            duration(arm.seconds),
+            cell(|result| result.best.test_top1),
+            cell(|result| result.last.test_top1),
+            cell(|result| result.best.test_top5),
+            if alone == Some(arm) { "-".into() } else { difference(best(group)) },
+            duration(group.iter().map(|result| result.seconds).sum()),
             arm.aux_params.to_string(),
         ]);
     }
@@ -123,6 +130,20 @@ fn prompt_table(result: &PromptResult) -> Table {
         table.row(std::iter::once(tap.tap.clone()).chain(counts).chain(values));
     }
     table
+}
+
+fn title(summary: &RunSummary) -> String {
+    let title = format!(
+        "{}: accuracy on {} test images in per cent; the best epoch is chosen by validation",
+        summary.name, summary.test_images
+    );
+    match summary.over_seeds.first() {
+        None => title,
+        Some(first) => {
+            let seeds: Vec<String> = first.seeds.iter().map(u64::to_string).collect();
+            format!("{title}; mean ± standard deviation over the seeds {}", seeds.join(", "))
+        }
+    }
 }
 
 fn millions(macs: u64) -> String {

@@ -6,6 +6,7 @@ pub mod eval;
 pub mod lists;
 pub mod plan;
 pub mod report;
+pub mod spectrum;
 pub mod taps;
 
 use std::io::Write;

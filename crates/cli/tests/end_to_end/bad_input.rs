@@ -49,6 +49,21 @@ fn a_student_frozen_by_mistake() {
     let place = Place::new();
     says(&spoilt(&place, 2, &["student.frozen=[\"\"]"]), &["no trainable parameter"]);
     says(&spoilt(&place, 2, &["student.frozen=[\"layr1\"]"]), &["layr1", "layer1"]);
+    // Layers after a tap are free, those before it are not: its term would do nothing.
+    let first = spoilt(&place, 2, &["student.frozen=[\"conv1\", \"bn1\", \"layer1\"]"]);
+    says(&first, &["fam-kd.", "FAM-KD", "`stage1`", "student.frozen", "from conv1.weight to layer1."]);
+    let recipe = place.recipe();
+    let plan = refused(2, &["plan", &recipe, "--no-time", "--set", "student.frozen=[\"conv1\", \"bn1\", \"layer1\"]"]);
+    says(&plan, &["`stage1`"]);
+}
+
+#[test]
+fn terms_that_would_do_nothing() {
+    let place = Place::new();
+    says(&spoilt(&place, 2, &["arm.KD.term.kd.weight=0"]), &["`arm.1.term.0.weight`", "kd", "remove its [[arm.term]]"]);
+    says(&spoilt(&place, 2, &["arm.KD.term.kd.weight=auto"]), &["weight", "auto:0.5"]);
+    let share = spoilt(&place, 2, &["arm.KD.term.kd.weight=auto:0.5", "arm.KD.task_weight=0"]);
+    says(&share, &["auto:0.5", "`task_weight`", "KD"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Whole commands and what they leave behind.
-use crate::support::{Place, json, run, stderr, succeeds};
+use crate::support::{Place, TINY, json, run, stderr, succeeds};
 
 #[test]
 fn a_run_leaves_its_evidence_and_its_student_evaluates_the_same() {
@@ -13,7 +13,18 @@ fn a_run_leaves_its_evidence_and_its_student_evaluates_the_same() {
     }
     // Not a terminal: a line per epoch, no control sequences.
     assert!(log.contains("KD  epoch 2/2") && log.contains("images/s") && !log.contains('\u{1b}'), "{log}");
+    // Every arm starts with the proof that its terms are alive.
+    let proof = log.lines().find(|line| line.starts_with("  KD  kd: gradient ")).unwrap_or_else(|| panic!("{log}"));
+    assert!(
+        proof.contains("of the task's, through logits to ") && proof.contains("from conv1.weight to fc.bias"),
+        "{proof}"
+    );
+    assert!(log.contains("  FAM-KD  fam-kd.") && log.contains("  student alone  task: gradient norm "), "{log}");
+    let proof = json(format!("{out}/arms/fam-kd/proof.json"));
+    let parts = &proof["parts"].as_array().unwrap()[1..];
+    assert!(parts.iter().all(|part| part["to_task"].as_f64().unwrap() > 0.0 && part["reached"]["tensors"] != 0));
     let results = json(format!("{out}/results.json"));
+    assert!(results["arms"][2]["auto_weights"]["fam-kd"].as_f64().unwrap() > 0.0);
     assert_eq!(results["finished"], true);
     let arms = results["arms"].as_array().unwrap();
     assert_eq!(
@@ -50,6 +61,29 @@ fn a_run_leaves_its_evidence_and_its_student_evaluates_the_same() {
     std::fs::remove_file(format!("{out}/report.html")).unwrap();
     assert!(succeeds(&["report", &out]).trim().ends_with("report.html"));
     assert!(std::fs::read_to_string(format!("{out}/report.html")).unwrap() == page);
+}
+
+#[test]
+fn several_seeds_are_shown_as_mean_and_deviation() {
+    let place = Place::new();
+    let (recipe, out) = (place.path("seeds.toml"), place.path("seeds"));
+    std::fs::write(&recipe, TINY.replace("seed = 0", "seeds = [1, 2]")).unwrap();
+    let text = succeeds(&place.distill(&out, &recipe, &["--quiet", "--set", "train.epochs=1"]));
+    assert!(text.contains("over the seeds 1, 2") && text.matches("KD").count() == 2, "{text}");
+    let results = json(format!("{out}/results.json"));
+    let (arms, over) = (results["arms"].as_array().unwrap(), results["over_seeds"].as_array().unwrap());
+    assert_eq!((arms.len(), over.len()), (6, 3));
+    let top1 = |index: usize| arms[index]["last"]["test_top1"].as_f64().unwrap();
+    for (index, summary) in over.iter().enumerate() {
+        let (a, b) = (top1(2 * index), top1(2 * index + 1));
+        let (mean, std) = ((a + b) / 2.0, (a - b).abs() / 2.0_f64.sqrt());
+        assert!((summary["last_top1"]["mean"].as_f64().unwrap() - mean).abs() < 1e-9);
+        assert!((summary["last_top1"]["std"].as_f64().unwrap() - std).abs() < 1e-9);
+        assert!(text.contains(&format!("{mean:.2} ± {std:.2}")), "{text}");
+    }
+    for slug in ["teacher", "student-alone-seed1", "kd-seed2", "fam-kd-seed2"] {
+        assert!(std::path::Path::new(&out).join("arms").join(slug).join("student-best.safetensors").exists(), "{slug}");
+    }
 }
 
 #[test]
@@ -119,4 +153,18 @@ fn the_recipes_of_the_repository_are_valid() {
         let missing = log.contains("there is no folder") || log.contains("No such file");
         assert!(output.status.success() || missing, "{}: {log}", path.display());
     }
+}
+
+#[test]
+fn spectrum_compares_stages_as_table_and_json() {
+    let place = Place::new();
+    let recipe = place.recipe();
+    let text = succeeds(&["spectrum", &recipe, "--images", "8"]);
+    assert!(text.contains("stage1") && text.contains("coherence") && text.contains("on 8 images"), "{text}");
+    let found: serde_json::Value =
+        serde_json::from_str(&succeeds(&["spectrum", &recipe, "--images", "8", "--json"])).unwrap();
+    assert_eq!(found["layers"][0]["rows"][0]["band"], "all");
+    assert!(found["layers"][0]["rows"][1]["cka"].as_f64().is_some_and(|cka| cka > 0.0));
+    let none = run(&["spectrum", &recipe, "--images", "0"]);
+    assert!(none.status.code() == Some(2) && stderr(&none).contains("1 or more"));
 }

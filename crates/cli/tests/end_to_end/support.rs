@@ -69,6 +69,7 @@ method = "kd"
 name = "FAM-KD"
 [[arm.term]]
 method = "fam-kd"
+weight = "auto:0.5"
 warmup_epochs = 1
 "#;
 

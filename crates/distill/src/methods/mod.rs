@@ -1,12 +1,27 @@
-//! The classical methods, one file each.
+//! The methods, one file or folder each.
 pub mod attention_transfer;
 pub mod compose;
+pub mod cwd;
+pub mod dist;
 pub mod dkd;
+pub mod fd_cmkd;
+pub mod ffl;
 pub mod fitnet;
+pub mod freqkd;
+pub mod infonce;
 pub mod kd;
+mod level;
+pub mod maskd;
+pub mod mgd;
+pub mod mse;
 pub mod ofa;
+pub mod pkd;
 pub mod review_kd;
 pub mod rkd;
+pub mod sfakd;
+pub mod spectral_kd;
+pub mod ufd_kd;
+pub mod wavelet_kd;
 
 use burn::prelude::*;
 

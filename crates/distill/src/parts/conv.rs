@@ -13,6 +13,8 @@ pub struct Conv {
     bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     stride: usize,
+    #[module(skip)]
+    groups: usize,
 }
 
 impl Conv {
@@ -20,12 +22,20 @@ impl Conv {
     pub fn new(parameters: &Parameters, channels: [usize; 2], kernel: usize, init: Init) -> Self {
         let [input, output] = channels;
         let weight = parameters.tensor("weight", [output, input, kernel, kernel], init);
-        Self { weight, bias: None, stride: 1 }
+        Self { weight, bias: None, stride: 1, groups: 1 }
     }
 
     /// A 1x1 convolution without bias, Kaiming-normal by fan-out: the projections of attention.
     pub fn projection(parameters: &Parameters, channels: [usize; 2]) -> Self {
         Self::new(parameters, channels, 1, Init::kaiming_normal_fan_out(channels[1]))
+    }
+
+    /// A depthwise convolution, one filter of odd side `kernel` per channel: weights `[C, 1, k, k]`, padding
+    /// `kernel / 2`, stride 1, no bias, PyTorch's default values.
+    pub fn depthwise(parameters: &Parameters, channels: usize, kernel: usize) -> Self {
+        let init = Init::torch_default(kernel * kernel);
+        let weight = parameters.tensor("weight", [channels, 1, kernel, kernel], init);
+        Self { weight, bias: None, stride: 1, groups: channels }
     }
 
     /// Adds a bias, initialised like the weights of PyTorch's default.
@@ -66,7 +76,8 @@ impl Conv {
     pub(super) fn forward_last(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();
         let padding = weight.dims()[2] / 2;
-        let options = ConvOptions { stride: [self.stride; 2], padding: [padding; 2], ..Default::default() };
+        let (stride, padding) = ([self.stride; 2], [padding; 2]);
+        let options = ConvOptions { stride, padding, groups: self.groups, ..Default::default() };
         conv2d(x, weight, self.bias.as_ref().map(Param::val), options)
     }
 }

@@ -56,12 +56,15 @@ pub fn adaptive_average_pool(x: Tensor<4>, size: (usize, usize)) -> Tensor<4> {
     between(x, rows, columns)
 }
 
-/// Y = P_h X P_w^T with `rows` P_h `[height, H]` and `columns` P_w `[width, W]`.
+/// Y = P_h X P_w^T with `rows` P_h `[height, H]` and `columns` P_w `[width, W]`; a square one is the identity (the size
+/// stays) and is left out.
 fn between(x: Tensor<4>, rows: Tensor<2>, columns: Tensor<2>) -> Tensor<4> {
     let [n, c, h, w] = x.dims();
     let (height, width) = (rows.dims()[0], columns.dims()[0]);
-    let narrowed = x.reshape([n * c * h, w]).matmul(columns.transpose()).reshape([n * c, h, width]);
-    rows.unsqueeze::<3>().matmul(narrowed).reshape([n, c, height, width])
+    let x = x.reshape([n * c * h, w]);
+    let narrowed = if width == w { x } else { x.matmul(columns.transpose()) }.reshape([n * c, h, width]);
+    let y = if height == h { narrowed } else { rows.unsqueeze::<3>().matmul(narrowed) };
+    y.reshape([n, c, height, width])
 }
 
 /// Bilinear resize with pixel centres at halves, PyTorch's `interpolate` without `align_corners`: output row i reads at

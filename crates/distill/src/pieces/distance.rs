@@ -13,14 +13,13 @@
 //!
 //! G(f) = exp(-\|f\|^2 / (2 s^2)) for `pass = "low"`, 1 - G for `"high"`, with s = `sigma` min(H, W) bins. The elements of
 //! `gaussian-spectrum` are given in space: by Parseval's theorem the squares of the map filtered with sqrt(G) have the
-//! same sum. Those of `focal-frequency` (Jiang et al., ICCV 2021) are given on the half spectrum, so weighted that their
-//! mean is that of the whole one.
+//! same sum. Those of `focal-frequency` ([`super::focal`]) are given on the half spectrum, so weighted that their mean
+//! is that of the whole one.
 use burn::prelude::*;
-use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
-use subband_spectral::fft::{Norm, rfft2};
 use subband_spectral::filter::{self, Mask, Pass};
 
+use super::focal::Focal;
 use crate::DistillError;
 
 /// Which end of the spectrum a Gaussian weight keeps.
@@ -71,9 +70,7 @@ impl Distance {
             Self::GaussianSpectrum { sigma, .. } if !(sigma > 0.0 && sigma.is_finite()) => {
                 Some(format!("`sigma = {sigma}` must be above 0 (a share of the map's size)"))
             }
-            Self::FocalFrequency { alpha } if !(alpha >= 0.0 && alpha.is_finite()) => {
-                Some(format!("`alpha = {alpha}` must be 0 or more"))
-            }
+            Self::FocalFrequency { alpha } => Focal { alpha, ..Default::default() }.problem(),
             _ => None,
         }
     }
@@ -121,7 +118,7 @@ impl Distance {
                 };
                 Ok(filter::apply(d, &mask.root())?.square())
             }
-            Self::FocalFrequency { alpha } => focal(d, alpha),
+            Self::FocalFrequency { alpha } => Focal { alpha, ..Default::default() }.elements_of(d),
             Self::LogMse | Self::SignedLogMse | Self::Cosine => {
                 let zero = d.zeros_like();
                 self.elements(d, zero)
@@ -134,20 +131,6 @@ impl Distance {
 fn signed_log(z: Tensor<4>) -> Tensor<4> {
     let sign = z.clone().detach().sign();
     z.abs().log1p() * sign
-}
-
-/// W |F d|^2 on the columns 0..=W/2, each weighted by how often it stands in the whole spectrum.
-fn focal(d: Tensor<4>, alpha: f64) -> Result<Tensor<4>, DistillError> {
-    let [n, c, h, w] = d.dims();
-    let power = rfft2(d, Norm::Ortho)?.power();
-    let half = w / 2 + 1;
-    let weight = power.clone().detach().powf_scalar(alpha / 2.0);
-    let largest = weight.clone().reshape([n, c, h * half]).max_dim(2).reshape([n, c, 1, 1]);
-    let weight = weight / largest.clamp_min(f64::from(f32::MIN_POSITIVE));
-    let counts: Vec<f64> =
-        (0..half).map(|v| if v == 0 || 2 * v == w { 1.0 } else { 2.0 } * half as f64 / w as f64).collect();
-    let counts = Tensor::<4>::from_data(TensorData::new(counts, [1, 1, 1, half]), (&power.device(), power.dtype()));
-    Ok(power * weight * counts)
 }
 
 /// One number from the elements of a batch.

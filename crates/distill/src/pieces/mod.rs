@@ -16,5 +16,6 @@
 pub mod align;
 pub mod bands;
 pub mod distance;
+pub mod focal;
 pub mod mask;
 pub mod normalization;

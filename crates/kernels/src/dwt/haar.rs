@@ -91,6 +91,68 @@ fn split_pairs<T: Scalar>(x: &[T], sums: &mut [T], differences: &mut [T]) {
     }
 }
 
+/// Splits planes into `low` and `summed = LH + HL + HH = 2a - LL`, `[count, h, w]` each.
+#[inline(always)]
+pub(super) fn split_summed<T: Scalar>(
+    [_, height, width]: Planes,
+    x: &[T],
+    scratch: &mut [T],
+    low: &mut [T],
+    summed: &mut [T],
+) {
+    let (h, w) = (height.div_ceil(2), width.div_ceil(2));
+    let sums = &mut scratch[..width];
+    for (k, (low, summed)) in low.chunks_exact_mut(w).zip(summed.chunks_exact_mut(w)).enumerate() {
+        let (plane, i) = (k / h, k % h);
+        let (top, rest) = x[(plane * height + 2 * i) * width..].split_at(width);
+        if 2 * i + 1 < height {
+            for (s, (a, c)) in sums.iter_mut().zip(top.iter().zip(rest)) {
+                *s = (*a + *c) * T::HALF;
+            }
+        } else {
+            for (s, a) in sums.iter_mut().zip(top) {
+                *s = *a * T::HALF;
+            }
+        }
+        let ((pairs, last), (tops, corner)) = (sums.as_chunks::<2>(), top.as_chunks::<2>());
+        for ((l, s), ([p, q], [a, _])) in low.iter_mut().zip(summed.iter_mut()).zip(pairs.iter().zip(tops)) {
+            *l = *p + *q;
+            *s = *a + *a - *l;
+        }
+        if let ([p], [a]) = (last, corner) {
+            low[w - 1] = *p;
+            summed[w - 1] = *a + *a - *p;
+        }
+    }
+}
+
+/// The transpose of [`split_summed`]: three of a block's numbers are `(low - detail) / 2`, `a` is `2 detail` more.
+#[inline(always)]
+pub(super) fn merge_summed<T: Scalar>([_, height, width]: Planes, bands: Bands<'_, T>, y: &mut [T]) {
+    let (h, w) = (height.div_ceil(2), width.div_ceil(2));
+    let (low, detail) = (bands.low.unwrap_or_default(), bands.detail.unwrap_or_default());
+    for (plane, y) in y.chunks_exact_mut(height * width).enumerate() {
+        for (i, rows) in y.chunks_mut(2 * width).enumerate() {
+            let at = (plane * h + i) * w;
+            let (low, detail) = (&low[at..][..w], &detail[at..][..w]);
+            let (top, bottom) = rows.split_at_mut(width);
+            let (pairs, last) = top.as_chunks_mut::<2>();
+            for ([a, b], (l, s)) in pairs.iter_mut().zip(low.iter().zip(detail)) {
+                *b = (*l - *s) * T::HALF;
+                *a = *b + *s + *s;
+            }
+            let (below, corner) = bottom.as_chunks_mut::<2>();
+            for ([c, d], (l, s)) in below.iter_mut().zip(low.iter().zip(detail)) {
+                *c = (*l - *s) * T::HALF;
+                *d = *c;
+            }
+            let half = (low[w - 1] - detail[w - 1]) * T::HALF;
+            last.iter_mut().for_each(|a| *a = half + detail[w - 1] + detail[w - 1]);
+            corner.iter_mut().for_each(|c| *c = half);
+        }
+    }
+}
+
 /// Merges bands into the planes `y`, dropping what falls beyond them.
 #[inline(always)]
 pub(super) fn merge_planes<T: Scalar>(planes: Planes, bands: Bands<'_, T>, scratch: &mut [T], y: &mut [T]) {

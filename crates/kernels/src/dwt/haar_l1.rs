@@ -8,6 +8,9 @@
 //!
 //! with the synthesis `S_b` of the band alone. Planes go through all levels while they are in the cache; of the forward
 //! pass only the signs are kept, a byte each, so that the backward pass reads a quarter of a map and writes one.
+//!
+//! The details of a level may also be summed over their orientations before they are measured. With `a` the top left
+//! number of a 2x2 block, LH + HL + HH = 2a - LL: one band a level instead of three, and no difference is formed.
 use super::haar;
 use super::scalar::{Bands, Scalar};
 
@@ -23,6 +26,8 @@ pub struct Pyramid {
     map: [usize; 2],
     /// Planes that are worked on together.
     group: usize,
+    /// Detail bands of a level: LH, HL, HH, or their sum.
+    details: usize,
     /// Height and width of the bands of each level.
     bands: Vec<[usize; 2]>,
 }
@@ -37,7 +42,13 @@ impl Pyramid {
         let next = |size: &[usize; 2]| Some(size.map(|n| n.div_ceil(2)));
         let most = (GROUP / (map[0] * map[1])).clamp(1, planes.max(1));
         let group = (1..=most).rev().find(|g| planes.is_multiple_of(*g)).unwrap_or(1);
-        Self { map, group, bands: std::iter::successors(Some(map), next).skip(1).take(levels).collect() }
+        let bands = std::iter::successors(Some(map), next).skip(1).take(levels).collect();
+        Self { map, group, details: 3, bands }
+    }
+
+    /// The same with LH + HL + HH in the place of the three bands of each level.
+    pub fn summed(self) -> Self {
+        Self { details: 1, ..self }
     }
 
     /// Planes that are worked on together; a divisor of their number.
@@ -49,20 +60,20 @@ impl Pyramid {
         self.bands.len()
     }
 
-    /// Bands: LL of the last level, then LH, HL, HH of each level, finest first.
+    /// Bands: LL of the last level, then LH, HL, HH of each level (or their sum), finest first.
     pub fn bands(&self) -> usize {
-        1 + 3 * self.bands.len()
+        1 + self.details * self.bands.len()
     }
 
     /// Coefficients of band `b` in one plane.
     pub fn band_len(&self, b: usize) -> usize {
-        let level = if b == 0 { self.bands.len() - 1 } else { (b - 1) / 3 };
+        let level = if b == 0 { self.bands.len() - 1 } else { (b - 1) / self.details };
         self.bands[level].iter().product()
     }
 
     /// Coefficients of a band of a level in a group.
     pub(super) fn area(&self, level: usize) -> usize {
-        self.group * self.band_len(1 + 3 * level)
+        self.group * self.band_len(1 + self.details * level)
     }
 
     /// The planes that a level splits.
@@ -71,7 +82,7 @@ impl Pyramid {
         [self.group, h, w]
     }
 
-    /// Bytes of signs of a group: those of LL, then of LH, HL, HH of each level.
+    /// Bytes of signs of a group: those of LL, then of the details of each level.
     pub(super) fn signs_len(&self) -> usize {
         (0..self.bands()).map(|b| self.group * self.band_len(b)).sum()
     }
@@ -82,7 +93,7 @@ impl Pyramid {
         Scratch {
             map: zeros(self.group * self.map[0] * self.map[1]),
             rows: zeros(haar::scratch_len(self.source(0))),
-            detail: zeros(3 * self.area(0)),
+            detail: zeros(self.details * self.area(0)),
             lows: (0..self.bands.len()).map(|l| zeros(self.area(l))).collect(),
         }
     }
@@ -128,11 +139,16 @@ pub(super) fn forward_group<T: Scalar>(
     for l in 0..levels {
         let low = lows.next().expect("one low band per level");
         let area = p.area(l);
-        haar::split_planes(p.source(l), source, rows, low, &mut detail[..3 * area]);
-        let (here, finer) = if signs.is_empty() { (signs, &mut [][..]) } else { signs.split_at_mut(3 * area) };
-        for k in 0..3 {
+        let details = &mut detail[..p.details * area];
+        if p.details == 1 {
+            haar::split_summed(p.source(l), source, rows, low, details);
+        } else {
+            haar::split_planes(p.source(l), source, rows, low, details);
+        }
+        let (here, finer) = if signs.is_empty() { (signs, &mut [][..]) } else { signs.split_at_mut(details.len()) };
+        for k in 0..p.details {
             let keep = if here.is_empty() { &mut [][..] } else { &mut here[k * area..][..area] };
-            results.sums[1 + 3 * l + k] = measure(&detail[k * area..][..area], keep);
+            results.sums[1 + p.details * l + k] = measure(&detail[k * area..][..area], keep);
         }
         signs = finer;
         source = low;
@@ -169,13 +185,18 @@ pub(super) fn backward_group<T: Scalar>(p: &Pyramid, signs: &[i8], g: &[T], scra
     scale_signs(ll, g[0], &mut lows[levels - 1]);
     for l in (0..levels).rev() {
         let area = p.area(l);
-        let (finer_signs, here) = signs.split_at(signs.len() - 3 * area);
-        for k in 0..3 {
-            scale_signs(&here[k * area..][..area], g[1 + 3 * l + k], &mut detail[k * area..][..area]);
+        let (finer_signs, here) = signs.split_at(signs.len() - p.details * area);
+        for k in 0..p.details {
+            scale_signs(&here[k * area..][..area], g[1 + p.details * l + k], &mut detail[k * area..][..area]);
         }
         let (finer, low) = lows.split_at_mut(l);
         let out = if l == 0 { &mut dx[..] } else { &mut finer[l - 1][..] };
-        haar::merge_planes(p.source(l), Bands { low: Some(&low[0]), detail: Some(&detail[..3 * area]) }, rows, out);
+        let bands = Bands { low: Some(&low[0][..]), detail: Some(&detail[..p.details * area]) };
+        if p.details == 1 {
+            haar::merge_summed(p.source(l), bands, out);
+        } else {
+            haar::merge_planes(p.source(l), bands, rows, out);
+        }
         signs = finer_signs;
     }
 }

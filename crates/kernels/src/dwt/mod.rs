@@ -7,6 +7,7 @@
 //! | [`merge`] | the map from four bands, by the transposed matrices |
 //! | [`haar_l1`] | `mean |B|` for each band of a Haar pyramid, with a fused gradient |
 //! | [`haar_weighted_l1`] | `sum w |B|` for each band of each plane, with a fused gradient |
+//! | [`haar_l1_summed`] | the same with the three orientations of each level summed first |
 //!
 //! These run on Flex in f32 and f64; `subband-spectral` has the composition that runs elsewhere. Planes are independent
 //! and every sum has a fixed order, so results are equal bit for bit for any number of threads.
@@ -139,11 +140,27 @@ pub fn merge(low: Tensor<4>, detail: Tensor<5>, frame: &Arc<Frame>) -> Tensor<4>
 /// When [`has_kernels`] is false, the shapes differ, or `levels` is zero.
 pub fn haar_l1(x: Tensor<4>, y: Option<Tensor<4>>, levels: usize) -> Tensor<1> {
     let [n, c, h, w] = x.dims();
+    measure(x, y, Pyramid::new(n * c, [h, w], levels))
+}
+
+/// `mean |LL|` of the last level and `mean |LH + HL + HH|` of each level of `x`, or of `x - y`, as [`haar_l1`].
+///
+/// # Shapes
+/// - `x`, `y`: `[N, C, H, W]`
+/// - result: `[1 + levels]`: LL of the last level, then each level, finest first
+///
+/// # Panics
+/// As [`haar_l1`].
+pub fn haar_l1_summed(x: Tensor<4>, y: Option<Tensor<4>>, levels: usize) -> Tensor<1> {
+    let [n, c, h, w] = x.dims();
+    measure(x, y, Pyramid::new(n * c, [h, w], levels).summed())
+}
+
+fn measure(x: Tensor<4>, y: Option<Tensor<4>>, pyramid: Pyramid) -> Tensor<1> {
     if let Some(y) = &y {
         assert!(x.dims() == y.dims() && x.dtype() == y.dtype(), "{:?} against {:?}", x.dims(), y.dims());
     }
-    let pyramid = Arc::new(Pyramid::new(n * c, [h, w], levels));
-    let x = x.into_dispatch();
+    let (x, pyramid) = (x.into_dispatch(), Arc::new(pyramid));
     Tensor::from_dispatch(match y {
         None => <Dispatch as DwtOps>::subband_haar_l1(x, pyramid),
         Some(y) => <Dispatch as DwtOps>::subband_haar_l1_between(x, y.into_dispatch(), pyramid),

@@ -132,6 +132,8 @@ pub(crate) trait Real:
     fn with_lanes<O: WithLanes<Self>>(planes: usize, op: O);
     /// The numbers of a contiguous tensor.
     fn numbers(x: &FlexTensor) -> &[Self];
+    /// The numbers of a tensor that [`Real::tensor`] made, to overwrite.
+    fn numbers_mut(x: &mut FlexTensor) -> &mut [Self];
     /// A contiguous tensor.
     fn tensor(x: Vec<Self>, shape: &[usize]) -> FlexTensor;
     /// 1.5 * 2^(bits of the mantissa): adding it rounds to an integer, which stands in the low bits.
@@ -173,6 +175,9 @@ macro_rules! real {
             fn numbers(x: &FlexTensor) -> &[Self] {
                 let start = x.layout().start_offset();
                 &x.storage::<$t>()[start..start + x.layout().num_elements()]
+            }
+            fn numbers_mut(x: &mut FlexTensor) -> &mut [Self] {
+                x.storage_mut::<$t>()
             }
             fn tensor(x: Vec<Self>, shape: &[usize]) -> FlexTensor {
                 FlexTensor::new(Bytes::from_elems(x), Layout::contiguous(Shape::from(shape.to_vec())), $dtype)

@@ -11,7 +11,7 @@ pub(crate) use batch_norm::BatchNorm2d;
 pub(crate) use conv::Conv2d;
 pub(crate) use embedding::Embedding;
 pub(crate) use layer_norm::LayerNorm;
-pub(crate) use linear::Linear;
+pub(crate) use linear::{Linear, LowRank};
 
 use burn::module::{Param, ParamId};
 use burn::prelude::*;
@@ -81,6 +81,10 @@ impl Layer {
             Layer::Linear(l) => {
                 replace(&mut l.weight, weight);
                 replace(&mut l.bias, bias);
+                if let Some(lora) = &mut l.lora {
+                    replace(&mut lora.down, trained("lora_A"));
+                    replace(&mut lora.up, trained("lora_B"));
+                }
             }
             Layer::LayerNorm(l) => {
                 replace(&mut l.weight, weight);

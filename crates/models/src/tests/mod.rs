@@ -5,6 +5,7 @@ mod fusion;
 mod golden;
 mod hooks;
 mod layers;
+mod lora;
 mod networks;
 mod transformers;
 mod weights;

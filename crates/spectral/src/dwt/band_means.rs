@@ -44,7 +44,46 @@ impl BandMeans {
     }
 }
 
+/// The mean absolute value of LL and of the orientation sum of each level of a [`Dwt2`].
+#[derive(Debug, Clone)]
+pub struct LevelMeans {
+    /// `[1 + levels]`: LL, then LH + HL + HH of each level, finest first.
+    pub values: Tensor<1>,
+}
+
+impl LevelMeans {
+    /// `low LL + high sum_j level(j)`, shape `[1]`.
+    pub fn weighted(&self, low: f64, high: f64) -> Tensor<1> {
+        let levels = self.values.dims()[0] - 1;
+        self.values.clone().narrow(0, 0, 1) * low + self.values.clone().narrow(0, 1, levels).sum() * high
+    }
+}
+
 impl Dwt2 {
+    /// `mean |LL(x) - LL(y)|` and, per level, `mean |(LH + HL + HH)(x) - (LH + HL + HH)(y)|`. Differentiable in both.
+    ///
+    /// The transform is linear, so only `x - y` is transformed. Haar runs as one fused pass on Flex, where the sum is
+    /// `2a - LL` with `a` the top left pixel of each 2x2 block.
+    ///
+    /// # Errors
+    /// [`SpectralError::EmptyMap`], [`SpectralError::ShapeMismatch`].
+    pub fn orientation_sum_l1(&self, x: Tensor<4>, y: Tensor<4>) -> Result<LevelMeans, SpectralError> {
+        not_empty(&x)?;
+        expect_shape("maps to compare", &x.dims(), &y.dims())?;
+        if self.is_fused(&x) && x.dtype() == y.dtype() && kernels::has_kernels(&y) {
+            return Ok(LevelMeans { values: kernels::haar_l1_summed(x, Some(y), self.levels) });
+        }
+        let bands = self.forward(x - y)?;
+        let mean = |band: Tensor<4>| {
+            let ([n, ..], count) = (band.dims(), band.shape().num_elements());
+            // Each sample for itself first: one sum over millions would depend on the threads.
+            band.abs().reshape([n, count / n]).sum_dim(1).sum() / count as f64
+        };
+        let levels = bands.details.iter().map(|detail| mean(detail.orientation_sum()));
+        let means = std::iter::once(mean(bands.ll.clone())).chain(levels).collect();
+        Ok(LevelMeans { values: Tensor::cat(means, 0) })
+    }
+
     /// `mean |B(x)|` of every band B.
     ///
     /// Haar runs as one fused pass on Flex, forward and backward, without forming the bands.

@@ -43,7 +43,7 @@ mod portable;
 mod tests;
 mod weighted;
 
-pub use band_means::BandMeans;
+pub use band_means::{BandMeans, LevelMeans};
 pub use weighted::BandWeights;
 
 /// What a transform is made of.

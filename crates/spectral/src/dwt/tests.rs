@@ -277,6 +277,40 @@ fn fused_band_means_agree_with_the_bands() {
 }
 
 #[test]
+fn fused_orientation_sums_agree_with_the_bands() {
+    for levels in 1..5 {
+        let [fast, slow] = both(&Dwt2Config::new("haar", levels));
+        for shape in [[1, 1, 1, 1], [2, 3, 5, 7], [1, 2, 28, 28], [2, 1, 33, 17], [1, 3, 16, 64], [1, 1, 3, 130]] {
+            for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
+                let x = map(shape, dtype);
+                let y = tensor(wave(shape, 1.3, 0.41), shape, dtype, &Device::flex());
+                let means = |d: &Dwt2| values(d.orientation_sum_l1(x.clone(), y.clone()).unwrap().values);
+                let (found, expected) = (means(&fast), means(&slow));
+                assert_eq!(found.len(), 1 + levels);
+                assert!(difference(&found, &expected) < tolerance, "{shape:?} {levels}: {found:?} {expected:?}");
+                let bands = slow.forward(x.clone() - y.clone()).unwrap();
+                let finest = values(bands.details[0].lh() + bands.details[0].hl() + bands.details[0].hh());
+                let mean = finest.iter().map(|v| v.abs()).sum::<f64>() / finest.len() as f64;
+                assert!((found[1] - mean).abs() < tolerance, "{shape:?} {levels}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_of_orientation_sums() {
+    for shape in [[1, 1, 1, 1], [2, 2, 5, 7], [1, 1, 20, 35]] {
+        for dwt in both(&Dwt2Config::new("haar", 3)).into_iter().chain(both(&Dwt2Config::new("db2", 2))) {
+            let weighted = |x: Tensor<4>, y: Tensor<4>| dwt.orientation_sum_l1(x, y).unwrap().weighted(0.7, 0.3);
+            let other = wave(shape, 1.3, 0.41);
+            let like = |x: &Tensor<4>| tensor(other.clone(), shape, DType::F64, &x.device());
+            check_gradient("x", shape, |x| weighted(x.clone(), like(&x)));
+            check_gradient("y", shape, |x| weighted(like(&x), x));
+        }
+    }
+}
+
+#[test]
 fn gradients_of_band_means() {
     for shape in [[1, 1, 1, 1], [2, 2, 5, 7], [1, 1, 20, 35]] {
         for dwt in both(&Dwt2Config::new("haar", 3)) {
@@ -318,4 +352,49 @@ fn errors_name_the_remedy() {
     let mut d = dwt.forward(map([1, 1, 4, 4], DType::F32)).unwrap();
     d.details[0].size = [9, 9];
     assert!(matches!(dwt.inverse(d).unwrap_err(), SpectralError::ShapeMismatch { .. }));
+}
+
+/// Weights of the coefficients of maps `[n, _, h, w]`; with `shared` one for the three orientations.
+fn weights(dwt: &Dwt2, like: &Tensor<4>, shared: bool) -> BandWeights {
+    let [n, _, h, w] = like.dims();
+    let sizes = dwt.band_sizes([h, w]);
+    let (count, device) = (if shared { 1 } else { 3 }, like.device());
+    let positive = |shape: [usize; 4], s: f64| tensor(wave(shape, s, 0.37), shape, like.dtype(), &device).abs();
+    let [h, w] = sizes[sizes.len() - 1];
+    let level = |(k, [h, w]): (usize, &[usize; 2])| positive([n, count, *h, *w], k as f64).unsqueeze_dim(1);
+    BandWeights { ll: positive([n, 1, h, w], 0.6), details: sizes.iter().enumerate().map(level).collect() }
+}
+
+#[test]
+fn weighted_distances_agree_with_the_bands() {
+    for (wavelet, levels) in [("haar", 1), ("haar", 3), ("db2", 2), ("bior2.2", 1)] {
+        for shape in [[2, 3, 9, 12], [1, 2, 1, 1], [1, 1, 7, 8]] {
+            for dwt in both(&Dwt2Config::new(wavelet, levels)) {
+                for shared in [true, false] {
+                    let (x, y) = (map(shape, DType::F64), map(shape, DType::F64) * 0.3 + 0.1);
+                    let weights = weights(&dwt, &x, shared);
+                    let found = dwt.weighted_l1(x.clone(), y.clone(), &weights).unwrap();
+                    assert_eq!(found.dims(), [shape[0], shape[1], 1 + 3 * levels]);
+                    let expected = dwt.clone().portable().forward(x - y).unwrap().weighted_l1(&weights);
+                    assert!(difference(&values(found), &values(expected)) < 1e-12, "{wavelet} {shape:?} {shared}");
+                    let distance = |x: Tensor<4>| {
+                        let y = x.zeros_like() + 0.1;
+                        let weights = weights_on(&weights, &x.device());
+                        dwt.weighted_l1(x, y, &weights).unwrap().square().sum()
+                    };
+                    check_gradient(wavelet, shape, distance);
+                }
+            }
+        }
+    }
+    let dwt = Dwt2Config::new("haar", 2).init().unwrap();
+    let x = map([2, 1, 8, 8], DType::F64);
+    let wrong = weights(&dwt, &map([2, 1, 8, 12], DType::F64), true);
+    assert!(matches!(dwt.weighted_l1(x.clone(), x, &wrong), Err(SpectralError::ShapeMismatch { .. })));
+}
+
+/// The weights on the device of a map.
+fn weights_on(weights: &BandWeights, device: &Device) -> BandWeights {
+    let details = weights.details.iter().map(|d| d.clone().to_device(device)).collect();
+    BandWeights { ll: weights.ll.clone().to_device(device), details }
 }

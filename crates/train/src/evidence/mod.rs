@@ -1,12 +1,17 @@
 //! What a run leaves behind: metrics, results, the description of the machine, the report.
 mod metrics;
 mod prompts;
+mod proof;
 mod records;
 pub mod report;
 mod run_info;
+mod seeds;
 
 pub use metrics::MetricsFile;
 pub use prompts::{MaskPictures, PictureImage, PromptResult, PromptTap, SetMasks, TapMasks};
+pub use proof::{PartProof, Proof, Reached, TapProof};
 pub use records::{ArmResult, EpochRecord, EpochResult, MetricLine, RunSummary, Scores, StepRecord, TeacherResult};
 pub use run_info::RunInfo;
 pub(crate) use run_info::device_name;
+pub(crate) use seeds::over_seeds;
+pub use seeds::{SeedSummary, Spread, by_arm};

@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::PromptResult;
+use super::{PromptResult, SeedSummary};
+use crate::recipe::label;
 
 /// JSON has no infinity and no NaN: they are written as `null` and read as NaN.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -98,6 +99,9 @@ pub struct ArmResult {
     pub name: String,
     /// Folder under `arms`.
     pub slug: String,
+    /// The seed, where the recipe has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// Network name.
     pub network: String,
     /// Parameters of the network.
@@ -118,6 +122,16 @@ pub struct ArmResult {
     pub last: EpochResult,
     /// Names of the loss terms.
     pub terms: Vec<String>,
+    /// What was measured for the terms with an automatic weight.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub auto_weights: BTreeMap<String, f64>,
+}
+
+impl ArmResult {
+    /// The name, with the seed where there are several.
+    pub fn label(&self) -> String {
+        label(&self.name, self.seed)
+    }
 }
 
 /// The teacher in `results.json`.
@@ -151,8 +165,11 @@ pub struct RunSummary {
     /// The frequency prompts, if the run learns them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<PromptResult>,
-    /// The arms that are done, in the recipe's order.
+    /// The trainings that are done, in the recipe's order: of the first arm with each seed, of the second, ...
     pub arms: Vec<ArmResult>,
+    /// Each arm over its seeds so far, where the recipe has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over_seeds: Vec<SeedSummary>,
     /// The run folder.
     #[serde(skip)]
     pub folder: std::path::PathBuf,

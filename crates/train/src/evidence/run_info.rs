@@ -8,8 +8,11 @@ pub struct RunInfo {
     pub version: String,
     /// Version of the tensor library.
     pub burn: String,
-    /// The recipe's seed.
+    /// The recipe's seed, the first of several.
     pub seed: u64,
+    /// All of several seeds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<u64>,
     /// Compute device.
     pub device: String,
     /// Threads of the CPU work.
@@ -27,13 +30,14 @@ pub struct RunInfo {
 }
 
 impl RunInfo {
-    /// Describes this process.
+    /// Describes this process, with one seed.
     pub fn new(seed: u64, device: &burn::prelude::Device, resumed: usize) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
             burn: "0.22.1".into(),
             seed,
+            seeds: Vec::new(),
             device: device_name(device),
             threads: rayon::current_num_threads(),
             processor: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".into()),

@@ -4,10 +4,12 @@ mod time;
 
 use burn::prelude::*;
 use serde::Serialize;
+use subband_distill::Weight;
 use subband_models::{Network, TapInfo};
 
 use crate::TrainError;
 use crate::recipe::{ArmRecipe, PromptRecipe, Recipe};
+use crate::run::proof;
 use crate::setup::{Role, Setup};
 
 pub use time::{TimePart, TimePlan};
@@ -40,6 +42,8 @@ pub struct Plan {
     pub student: NetworkPlan,
     /// The learning of frequency prompts, if the recipe asks for it.
     pub prompts: Option<PromptPlan>,
+    /// Several seeds, with each of which every arm is trained; empty for one.
+    pub seeds: Vec<u64>,
     /// The arms.
     pub arms: Vec<ArmPlan>,
     /// Estimated time, if it was asked for.
@@ -99,7 +103,7 @@ pub struct ArmPlan {
     pub aux_params: usize,
     /// Bytes of student and adapters: parameters, gradients and optimiser state.
     pub state_bytes: u64,
-    /// Optimiser steps.
+    /// Optimiser steps of one training.
     pub steps: usize,
 }
 
@@ -127,8 +131,8 @@ pub struct TermPlan {
     pub name: String,
     /// Method.
     pub method: String,
-    /// Full weight.
-    pub weight: f64,
+    /// Full weight: a number, or `auto:` and the share of the task's gradient.
+    pub weight: Weight,
     /// Epochs of warm-up.
     pub warmup_epochs: usize,
     /// Student taps it reads beside the logits.
@@ -154,10 +158,11 @@ impl Plan {
     ///
     /// # Errors
     /// Everything that would go wrong in training for reasons of wiring: missing images, weights of another network,
-    /// unknown taps, shapes that no adapter joins, a student frozen whole.
+    /// unknown taps, shapes that no adapter joins, a student frozen whole, a term that does not reach the student.
     pub fn with(recipe: &Recipe, device: &Device, options: PlanOptions) -> Result<Self, TrainError> {
         let setup = Setup::open(recipe)?;
         let plan = Self::wire(&setup, device)?;
+        proof::wiring(&setup, device)?;
         let time = if options.time { Some(time::measure(&setup, device)?) } else { None };
         Ok(Self { time, ..plan })
     }
@@ -184,6 +189,7 @@ impl Plan {
             teacher,
             student: network_plan(setup, Role::Student, &student, weights)?,
             prompts,
+            seeds: recipe.seeds.clone(),
             arms,
             time: None,
         })

@@ -19,7 +19,9 @@ impl Plan {
             );
             for part in &time.parts {
                 let step = format!("{:.0} ms", part.step_seconds * 1e3);
-                table.row([part.name.clone(), step, part.steps.to_string(), duration(part.seconds)]);
+                let steps =
+                    if part.runs == 1 { part.steps.to_string() } else { format!("{} x {}", part.runs, part.steps) };
+                table.row([part.name.clone(), step, steps, duration(part.seconds)]);
             }
             table.row(["total".to_string(), String::new(), String::new(), duration(time.seconds)]);
             tables.push(table);
@@ -51,7 +53,11 @@ impl Plan {
 
     fn arm_table(&self) -> Table {
         let header = ["arm", "task weight", "terms", "adapter parameters", "state memory", "steps"];
-        let mut table = Table::new("Arms", &header);
+        let title = match self.seeds.len() {
+            0 => "Arms".to_string(),
+            n => format!("Arms, each trained {n} times, with the seeds {}", join(&self.seeds)),
+        };
+        let mut table = Table::new(title, &header);
         for arm in &self.arms {
             let names: Vec<&str> = arm.terms.iter().map(|term| term.name.as_str()).collect();
             let terms = if names.is_empty() { "-".into() } else { names.join(", ") };
@@ -88,6 +94,12 @@ fn prompt_table(prompts: &PromptPlan) -> Table {
     let counts = [prompts.tokens, prompts.params, prompts.steps, prompts.batch_size].map(|n| n.to_string());
     table.row([prompts.taps.join(" "), prompts.sets.join(" ")].into_iter().chain(counts));
     table
+}
+
+/// `1, 2, 3`.
+fn join(seeds: &[u64]) -> String {
+    let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
+    seeds.join(", ")
 }
 
 fn term_rows(arm: &ArmPlan, table: &mut Table) {

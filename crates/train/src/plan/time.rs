@@ -4,12 +4,10 @@ use std::time::Instant;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use serde::Serialize;
-use subband_data::{Batch, View};
 use subband_models::{Mode, Network};
-use subband_seed::Stream;
 
 use crate::TrainError;
-use crate::learner::{Inputs, Learner};
+use crate::learner::Learner;
 use crate::optimizer::Optimizer;
 use crate::prompts::Prompted;
 use crate::recipe::{ArmRecipe, PromptRecipe, TrainRecipe};
@@ -32,9 +30,11 @@ pub struct TimePart {
     pub name: String,
     /// Seconds of one optimiser step.
     pub step_seconds: f64,
-    /// Optimiser steps.
+    /// Optimiser steps of one training.
     pub steps: usize,
-    /// Seconds of all steps and evaluations.
+    /// Trainings: one for each seed.
+    pub runs: usize,
+    /// Seconds of all steps and evaluations of all trainings.
     pub seconds: f64,
 }
 
@@ -77,7 +77,7 @@ fn part(
     device: &Device,
 ) -> Result<TimePart, TrainError> {
     let name = learner.arm.name.clone();
-    let inputs = random(setup, train.batch_size, device).seen_by(role);
+    let inputs = setup.random(train.batch_size, device).seen_by(role);
     let mut optimizer = Optimizer::new(&train.optimizer);
     let mut best = f64::INFINITY;
     for index in 0..=MEASURED {
@@ -89,7 +89,7 @@ fn part(
             best = best.min(start.elapsed().as_secs_f64());
         }
     }
-    let images = random(setup, train.eval_batch_size, device).seen_by(role);
+    let images = setup.random(train.eval_batch_size, device).seen_by(role);
     let network = learner.trainable.student.valid().fold_batch_norm(&[]);
     let start = Instant::now();
     let fail = |source| TrainError::model(&name, source);
@@ -100,13 +100,15 @@ fn part(
         setup.splits.validation.as_ref().map_or(0, |v| v.len()) * train.epochs + 2 * setup.splits.test.len();
     let step_seconds = best * train.accumulate as f64;
     let seconds = best * (batches * train.epochs) as f64 + image * evaluated as f64;
-    Ok(TimePart { name, step_seconds, steps: batches.div_ceil(train.accumulate) * train.epochs, seconds })
+    let runs = if role == Role::Teacher { 1 } else { setup.recipe.trainings().len() };
+    let steps = batches.div_ceil(train.accumulate) * train.epochs;
+    Ok(TimePart { name, step_seconds, steps, runs, seconds: seconds * runs as f64 })
 }
 
 /// The learning of frequency prompts, with its passes over the test images: without, with fresh and with learned ones.
 fn prompts(setup: &Setup, given: &PromptRecipe, teacher: &Network, device: &Device) -> Result<TimePart, TrainError> {
     let work = Prompted::new(setup, given, teacher, device)?;
-    let inputs = random(setup, given.batch_size, device);
+    let inputs = setup.random(given.batch_size, device);
     let (mut best, mut pass) = (f64::INFINITY, f64::INFINITY);
     for index in 0..=MEASURED {
         let start = Instant::now();
@@ -124,18 +126,5 @@ fn prompts(setup: &Setup, given: &PromptRecipe, teacher: &Network, device: &Devi
     }
     let tested = 3 * setup.splits.test.len();
     let seconds = best * given.steps as f64 + pass / given.batch_size as f64 * tested as f64;
-    Ok(TimePart { name: "prompts".into(), step_seconds: best, steps: given.steps, seconds })
-}
-
-/// Normal random images with random labels, for both views.
-fn random(setup: &Setup, count: usize, device: &Device) -> Inputs {
-    let mut stream = Stream::new(setup.recipe.seed).with("plan");
-    let mut view = |role| {
-        let [channels, height, width] = setup.shape(role);
-        let shape = [count, channels, height, width];
-        View { data: (0..shape.iter().product()).map(|_| stream.normal() as f32).collect(), shape }
-    };
-    let (student, teacher) = (view(Role::Student), view(Role::Teacher));
-    let labels = (0..count).map(|_| stream.below(setup.splits.classes.len())).collect();
-    Inputs::new(Batch { step: 0, student, teacher: Some(teacher), labels, indices: (0..count).collect() }, device)
+    Ok(TimePart { name: "prompts".into(), step_seconds: best, steps: given.steps, runs: 1, seconds })
 }

@@ -5,7 +5,16 @@ use crate::TrainError;
 
 /// Checks every value of a recipe that has been read.
 pub(super) fn check(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainError> {
+    for (index, seed) in recipe.seeds.iter().enumerate() {
+        require(!recipe.seeds[..index].contains(seed), "seeds", reader, || format!("{seed} is there twice"))?;
+    }
     data(recipe, reader)?;
+    if let Some(merge) = recipe.student.merge {
+        require(merge.is_finite(), "student.merge", reader, || format!("{merge} is not a number"))?;
+        require(recipe.student.lora.is_some(), "student.merge", reader, || {
+            "there is nothing to merge: give `student.lora`, or leave `merge` out".into()
+        })?;
+    }
     train(&recipe.train, "train", reader)?;
     if let Some(given) = recipe.teacher.as_ref().and_then(|teacher| teacher.train.as_ref()) {
         train(given, "teacher.train", reader)?;
@@ -91,11 +100,12 @@ fn arms(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainError> {
     let mut slugs: Vec<String> = vec!["teacher".into()];
     for (index, arm) in recipe.arms.iter().enumerate() {
         let path = format!("arm.{index}");
-        let slug = arm.slug();
-        require(!slugs.contains(&slug), &format!("{path}.name"), reader, || {
-            format!("\"{}\" gives the folder name `{slug}`, which is taken; choose another name", arm.name)
-        })?;
-        slugs.push(slug);
+        for slug in recipe.trainings().into_iter().map(|seed| arm.slug_of(seed)) {
+            require(!slugs.contains(&slug), &format!("{path}.name"), reader, || {
+                format!("\"{}\" gives the folder name `{slug}`, which is taken; choose another name", arm.name)
+            })?;
+            slugs.push(slug);
+        }
         let weight = arm.task_weight;
         require(weight.is_finite() && weight >= 0.0, &format!("{path}.task_weight"), reader, || {
             format!("{weight} is not 0 or more")
@@ -120,9 +130,20 @@ fn terms(arm: &ArmRecipe, path: &str, reader: &Reader<'_>) -> Result<(), TrainEr
     let mut names = vec!["task"];
     for (index, term) in arm.terms.iter().enumerate() {
         let path = format!("{path}.term.{index}");
-        let weight = term.weight.weight;
-        require(weight.is_finite() && weight > 0.0, &format!("{path}.weight"), reader, || {
-            format!("{weight} is not a finite factor above 0; remove the term to switch it off")
+        let (key, weight) = (format!("{path}.weight"), term.weight.weight);
+        require(weight.number().is_finite() && weight.number() > 0.0, &key, reader, || {
+            format!(
+                "{weight} is not a finite factor above 0: the term \"{}\" of arm \"{}\" would teach nothing; to leave it \
+                 out, remove its [[arm.term]] table",
+                term.name, arm.name
+            )
+        })?;
+        require(weight.share().is_none() || arm.task_weight > 0.0, &key, reader, || {
+            format!(
+                "{weight} is a share of the task's gradient, but `task_weight` of arm \"{}\" is 0; raise it or write a \
+                 number as the weight",
+                arm.name
+            )
         })?;
         require(!names.contains(&term.name.as_str()), &format!("{path}.name"), reader, || {
             format!("two terms of the arm are called \"{}\"; give one of them another `name`", term.name)

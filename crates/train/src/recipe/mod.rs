@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use subband_data::DataConfig;
 use subband_distill::TermConfig;
+use subband_models::LoraConfig;
 
 use crate::schedule::Schedule;
 
@@ -49,8 +50,14 @@ pub use prompts::PromptRecipe;
 pub struct Recipe {
     /// Name of the run, shown in tables and the report. Default: the file's name.
     pub name: String,
-    /// Seed of everything random: initial weights, order, augmentation, split. Default 1.
+    /// Seed of everything random: initial weights, order, augmentation, split. Default 1. With [`Self::seeds`] their
+    /// first one.
     pub seed: u64,
+    /// Several seeds, written instead of `seed`: every arm is trained once with each. The images of each split are
+    /// chosen and the teacher is prepared with the first; initial student and adapters, order and augmentation follow
+    /// each. Empty: `seed` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<u64>,
     /// `[data]`: images and their preparation; its keys are the fields of [`DataConfig`].
     pub data: DataConfig,
     /// `[teacher]`: needed by distillation terms.
@@ -94,6 +101,14 @@ pub struct StudentRecipe {
     /// Parameters whose names start with one of these stay as they are. Default none.
     #[serde(default)]
     pub frozen: Vec<String>,
+    /// Strength m of the low-rank factors in the weights that are evaluated and written: W + m (alpha / rank) B A.
+    /// Default 1, which is the trained network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<f64>,
+    /// `{ rank, alpha, dropout, targets }`: train low-rank factors of fully connected layers and nothing else, see
+    /// [`LoraConfig`]. Default none: all parameters are trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }
 
 /// `[train]`: the budget of every arm.
@@ -258,7 +273,15 @@ impl Recipe {
     /// The resolved recipe as TOML; reading it back gives an equal recipe.
     pub fn to_toml(&self) -> String {
         // Every field is a table, a string or a finite number, which TOML can hold.
-        toml::to_string(self).unwrap_or_else(|error| format!("# the recipe could not be written: {error}\n"))
+        let text = toml::to_string(self);
+        let text = text.unwrap_or_else(|error| format!("# the recipe could not be written: {error}\n"));
+        // `seeds` stands in the place of `seed`, which is the second line.
+        if self.seeds.is_empty() { text } else { text.replacen(&format!("\nseed = {}\n", self.seed), "\n", 1) }
+    }
+
+    /// The seed of each training of an arm: `None` for the only one, or one after the other.
+    pub fn trainings(&self) -> Vec<Option<u64>> {
+        if self.seeds.is_empty() { vec![None] } else { self.seeds.iter().copied().map(Some).collect() }
     }
 
     /// The arms to train: the recipe's, or the student alone if it has none.
@@ -275,6 +298,21 @@ impl ArmRecipe {
     pub fn slug(&self) -> String {
         slug(&self.name)
     }
+
+    /// The folder name of one of several trainings, `kd-seed2`; [`Self::slug`] for the only one.
+    pub fn slug_of(&self, seed: Option<u64>) -> String {
+        seed.map_or(self.slug(), |seed| format!("{}-seed{seed}", self.slug()))
+    }
+
+    /// The name of one of several trainings, `KD, seed 2`; the arm's name for the only one.
+    pub fn label_of(&self, seed: Option<u64>) -> String {
+        label(&self.name, seed)
+    }
+}
+
+/// An arm's name with the seed, if it is one of several trainings.
+pub(crate) fn label(name: &str, seed: Option<u64>) -> String {
+    seed.map_or(name.to_string(), |seed| format!("{name}, seed {seed}"))
 }
 
 fn slug(name: &str) -> String {

@@ -55,7 +55,7 @@ pub(super) struct Reader<'a> {
     text: &'a str,
 }
 
-const ROOT_KEYS: [&str; 8] = ["name", "seed", "data", "teacher", "student", "train", "prompts", "arm"];
+const ROOT_KEYS: [&str; 9] = ["name", "seed", "seeds", "data", "teacher", "student", "train", "prompts", "arm"];
 
 impl Reader<'_> {
     fn recipe(&self, mut root: Table, default_name: &str) -> Result<Recipe, TrainError> {
@@ -81,7 +81,7 @@ impl Reader<'_> {
             Some(_) => return Err(self.bad("arm", "must be a list of tables, each written as [[arm]]")),
         };
         let name = root.remove("name").unwrap_or_else(|| Value::String(default_name.into()));
-        let seed = root.remove("seed").unwrap_or(Value::Integer(1));
+        let (seed, seeds) = self.seeds(root.remove("seed"), root.remove("seeds"))?;
         let data = self.table(&mut root, "data")?;
         if let Some(Value::Table(given)) = data.get("normalize") {
             for key in given.keys() {
@@ -90,7 +90,8 @@ impl Reader<'_> {
         }
         Ok(Recipe {
             name: self.value(name, "name")?,
-            seed: self.value(seed, "seed")?,
+            seed,
+            seeds,
             data: self.section::<DataConfig>(data, "data")?,
             teacher,
             student: self.section::<StudentRecipe>(self.table(&mut root, "student")?, "student")?,
@@ -98,6 +99,22 @@ impl Reader<'_> {
             prompts,
             arms,
         })
+    }
+
+    /// `seed`, or the first of `seeds` and all of them; a list of one is that seed.
+    fn seeds(&self, seed: Option<Value>, seeds: Option<Value>) -> Result<(u64, Vec<u64>), TrainError> {
+        let Some(seeds) = seeds else {
+            return Ok((self.value(seed.unwrap_or(Value::Integer(1)), "seed")?, Vec::new()));
+        };
+        if seed.is_some() {
+            return Err(self.bad("seed", "the recipe has `seeds` too; give one of the two"));
+        }
+        let seeds: Vec<u64> = self.value(seeds, "seeds")?;
+        match seeds[..] {
+            [] => Err(self.bad("seeds", "is empty; write for example seeds = [1, 2, 3]")),
+            [only] => Ok((only, Vec::new())),
+            [first, ..] => Ok((first, seeds)),
+        }
     }
 
     fn train(&self, table: Table, path: &str) -> Result<TrainRecipe, TrainError> {

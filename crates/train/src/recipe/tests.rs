@@ -134,3 +134,31 @@ fn slugs_and_default_arm() {
     assert_eq!(plain.arms().len(), 1);
     assert!(plain.arms()[0].terms.is_empty());
 }
+
+#[test]
+fn seeds_stand_in_the_place_of_a_seed() {
+    let start = GOOD.lines().find(|line| line.starts_with("seed")).unwrap();
+    let with = |seeds: &str| GOOD.replacen(start, seeds, 1);
+    let recipe = parse(&with("seeds = [5, 2]"), &[]).unwrap();
+    assert_eq!((recipe.seed, &recipe.seeds[..]), (5, &[5, 2][..]));
+    assert_eq!(recipe.trainings(), [Some(5), Some(2)]);
+    let text = recipe.to_toml();
+    assert!(text.contains("seeds = [5, 2]") && !text.contains("seed ="), "{text}");
+    assert_eq!(parse(&text, &[]).unwrap(), recipe);
+    assert_eq!(
+        (recipe.arms[1].slug_of(Some(2)), recipe.arms[1].label_of(Some(2))),
+        ("kd-seed2".into(), "KD, seed 2".into())
+    );
+    let one = parse(&with("seeds = [5]"), &[]).unwrap();
+    assert_eq!((one.seed, one.seeds.len(), one.trainings()), (5, 0, vec![None]));
+    let cases = [
+        ("seeds = []", "`seeds`"),
+        ("seeds = [1, 1]", "1 is there twice"),
+        ("seeds = [1, -1]", "`seeds`"),
+        ("seed = 1\nseeds = [1, 2]", "one of the two"),
+    ];
+    for (seeds, want) in cases {
+        let message = error(&with(seeds));
+        assert!(message.contains(want), "{seeds}: {message}");
+    }
+}

@@ -9,7 +9,7 @@ use subband_models::{ModelError, Network, StateDict, weights};
 use crate::TrainError;
 use crate::checkpoint::{Best, Checkpoint, Meta};
 use crate::evaluate::{EvalResult, evaluate_with};
-use crate::evidence::{ArmResult, EpochRecord, EpochResult, MetricLine, MetricsFile, StepRecord};
+use crate::evidence::{ArmResult, EpochRecord, EpochResult, MetricLine, MetricsFile, Proof, StepRecord};
 use crate::gradients::Mean;
 use crate::learner::{Inputs, Learner};
 use crate::optimizer::Optimizer;
@@ -21,13 +21,15 @@ use super::folder::{ArmFolder, write_json};
 use super::nonfinite::{self, Replay};
 use super::progress::{Event, Progress};
 use super::step::{Micro, NotFinite, Outcome, finite_norm, try_backward, update};
-use super::{go_on, proof, state};
+use super::{auto, go_on, proof, state};
 
 /// What an arm needs.
 pub(super) struct ArmRun<'a> {
     pub setup: &'a Setup,
     pub folder: &'a ArmFolder,
     pub slug: String,
+    /// The seed, if it is one of several.
+    pub seed: Option<u64>,
     pub fingerprint: String,
     pub train: &'a TrainRecipe,
     pub role: Role,
@@ -48,12 +50,14 @@ struct Loop<'a> {
     loader: Loader,
     metrics: MetricsFile,
     name: String,
+    /// What the proof of life showed, unless an earlier session began the arm.
+    proof: Option<Proof>,
 }
 
 impl ArmRun<'_> {
     /// Trains the arm from its start or from its checkpoint, or returns the result of an earlier session.
     pub fn run(self, learner: Learner, progress: &mut dyn Progress) -> Result<ArmResult, TrainError> {
-        let name = learner.arm.name.clone();
+        let name = learner.arm.label_of(self.seed);
         if let Some(result) = self.folder.result(&self.fingerprint)? {
             go_on(progress.event(Event::ArmSkipped { name: &name, index: self.index }), &name, result.steps)?;
             return Ok(result);
@@ -68,6 +72,9 @@ impl ArmRun<'_> {
             images_per_epoch: work.loader.samples(),
         };
         go_on(progress.event(started), &name, work.meta.step)?;
+        if let Some(proof) = &work.proof {
+            go_on(progress.event(Event::Proved { name: &name, proof }), &name, work.meta.step)?;
+        }
         while work.meta.epochs_done < self.train.epochs {
             work.epoch(progress)?;
         }
@@ -81,13 +88,15 @@ impl ArmRun<'_> {
     fn start(&self, learner: Learner) -> Result<Loop<'_>, TrainError> {
         let mut optimizer = Optimizer::new(&self.train.optimizer);
         let path = self.folder.checkpoint();
-        let (learner, meta) = if path.exists() {
-            let checkpoint = Checkpoint::read(&path, &self.slug, &self.fingerprint)?;
-            state::restore(&path, checkpoint, learner, &mut optimizer, &self.device)?
-        } else {
-            (learner, Meta::start(&self.slug, &self.fingerprint))
-        };
         let loader = self.setup.train_loader(self.train)?;
+        let (learner, meta, proof) = if path.exists() {
+            let checkpoint = Checkpoint::read(&path, &self.slug, &self.fingerprint)?;
+            let (learner, meta) = state::restore(&path, checkpoint, learner, &mut optimizer, &self.device)?;
+            (learner, meta, None)
+        } else {
+            let proof = self.prove(&learner, &loader)?;
+            (learner, Meta::start(&self.slug, &self.fingerprint), proof)
+        };
         let rate = LearningRate {
             base: self.train.optimizer.lr(),
             schedule: self.train.schedule.clone(),
@@ -96,8 +105,25 @@ impl ArmRun<'_> {
             steps_per_epoch: loader.steps().div_ceil(self.train.accumulate),
         };
         let metrics = MetricsFile::open(&self.folder.file("metrics.jsonl"), meta.step, meta.epochs_done)?;
-        let name = learner.arm.name.clone();
-        Ok(Loop { run: self, learner, optimizer, meta, rate, loader, metrics, name })
+        let name = learner.arm.label_of(self.seed);
+        Ok(Loop { run: self, learner, optimizer, meta, rate, loader, metrics, name, proof })
+    }
+
+    /// The proof of life on the first images; the arm's folder is made once it stands.
+    fn prove(&self, learner: &Learner, loader: &Loader) -> Result<Option<Proof>, TrainError> {
+        for batch in loader.epoch(1, 0) {
+            let batch = batch?;
+            // Skipped corrupt images can leave a batch empty.
+            if !batch.labels.is_empty() {
+                let inputs = Inputs::new(batch, &self.device).seen_by(self.role);
+                let proof = proof::prove(learner, &inputs, self.teacher)?;
+                self.folder.create()?;
+                write_json(&self.folder.file("proof.json"), &proof)?;
+                return Ok(Some(proof));
+            }
+        }
+        self.folder.create()?;
+        Ok(None)
     }
 
     /// Evaluates on `validation` or `test`.
@@ -146,6 +172,7 @@ impl Loop<'_> {
             }
             // Skipped corrupt images can leave a batch empty.
             micros.retain(|batch| !batch.labels.is_empty());
+            let before = self.meta.auto.clone();
             let record = if micros.is_empty() { None } else { Some(self.step(epoch, micros)?) };
             self.meta.step += 1;
             self.meta.step_in_epoch += 1;
@@ -154,6 +181,11 @@ impl Loop<'_> {
             self.meta.epoch_seconds += seconds;
             if let Some((record, images)) = record {
                 self.report(record, images, progress)?;
+            }
+            if auto::ends(&before, &self.meta.auto) {
+                let weights = &auto::weights(&self.learner);
+                let frozen = Event::WeightsFrozen { name: &self.name, steps: auto::STEPS, weights };
+                go_on(progress.event(frozen), &self.name, self.meta.step)?;
             }
             let every = self.run.train.checkpoint_every;
             let at_end = self.meta.step_in_epoch >= self.rate.steps_per_epoch;
@@ -170,16 +202,17 @@ impl Loop<'_> {
         let lr = self.rate.at(self.meta.step);
         let before = self.learner.trainable.clone();
         let indices: Vec<Vec<usize>> = micros.iter().map(|batch| batch.indices.clone()).collect();
+        let noise = self.run.setup.noise(epoch, step);
+        let to_inputs = |batch| Inputs::new(batch, &self.run.device).seen_by(self.run.role).at(noise);
+        let micros: Vec<Inputs> = micros.into_iter().map(to_inputs).collect();
+        let teacher = self.run.teacher;
+        let measured = auto::measure(&mut self.learner, &self.meta.auto, &micros, teacher, (epoch, step))?;
         let mut mean = Mean::new();
         let mut sums: Vec<(String, f64, f64)> = Vec::new();
         let mut images = 0;
-        for batch in micros {
-            let inputs = Inputs::new(batch, &self.run.device).seen_by(self.run.role);
-            if step == 1 && images == 0 {
-                proof::check(&self.learner, &inputs, self.run.teacher)?;
-            }
+        for inputs in micros {
             let count = inputs.count;
-            let pass = match try_backward(&self.learner, &Micro { inputs, epoch, step }, self.run.teacher)? {
+            let pass = match try_backward(&self.learner, &Micro { inputs, epoch, step }, teacher)? {
                 Outcome::Done(pass) => pass,
                 Outcome::NotFinite(bad) => return Err(self.stop(bad, epoch, lr, indices, &before)),
             };
@@ -193,6 +226,8 @@ impl Loop<'_> {
             Err(bad) => return Err(self.stop(bad, epoch, lr, indices, &before)),
         };
         drop(before);
+        // Only now: a replay of a step that failed measures again.
+        self.meta.auto = measured;
         update(&mut self.learner, &mut self.optimizer, grads, (norm, self.run.train.clip_norm), lr);
         Ok((self.record(epoch, lr, sums, images, norm), images))
     }
@@ -256,7 +291,7 @@ impl Loop<'_> {
 
     /// Validation, best epoch, weights, metrics, checkpoint: in the order in which a crash between them does no harm.
     fn end_epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<(), TrainError> {
-        let student = &self.learner.trainable.student;
+        let student = &self.run.setup.exported(&self.learner.trainable.student);
         let val = match self.run.setup.splits.validation {
             Some(_) => Some(self.evaluate(student, "validation", progress)?),
             None => None,
@@ -299,7 +334,7 @@ impl Loop<'_> {
 
     /// Tests the last and the best epoch.
     fn finish(self, progress: &mut dyn Progress) -> Result<ArmResult, TrainError> {
-        let student = &self.learner.trainable.student;
+        let student = &self.run.setup.exported(&self.learner.trainable.student);
         let epochs = self.run.train.epochs;
         let test = self.evaluate(student, "test", progress)?;
         let last_val = self.last_validation();
@@ -323,8 +358,9 @@ impl Loop<'_> {
         let mut terms: Vec<String> = if self.learner.arm.task_weight > 0.0 { vec!["task".into()] } else { Vec::new() };
         terms.extend(self.learner.arm.terms.iter().map(|term| term.name.clone()));
         Ok(ArmResult {
-            name: self.name.clone(),
+            name: self.learner.arm.name.clone(),
             slug: self.run.slug.clone(),
+            seed: self.run.seed,
             network: student.name().into(),
             params: student.param_count(),
             macs: student.macs(height, width).map_err(|e| TrainError::model("student", e))?,
@@ -335,6 +371,7 @@ impl Loop<'_> {
             best,
             last,
             terms,
+            auto_weights: auto::weights(&self.learner),
         })
     }
 

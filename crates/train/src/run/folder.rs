@@ -48,7 +48,7 @@ impl Folder {
     pub fn open(path: &Path, recipe: &Recipe, device: &Device, resume: bool) -> Result<Self, TrainError> {
         let recipe_path = path.join("recipe.toml");
         let mut resumed = 0;
-        if recipe_path.exists() {
+        if Self::begun(path) {
             if !resume {
                 return Err(TrainError::FolderInUse { path: path.into() });
             }
@@ -59,7 +59,8 @@ impl Folder {
         }
         files::create_folder(path)?;
         files::write_atomic(&recipe_path, recipe.to_toml().as_bytes())?;
-        write_json(&path.join("run.json"), &RunInfo::new(recipe.seed, device, resumed))?;
+        let info = RunInfo { seeds: recipe.seeds.clone(), ..RunInfo::new(recipe.seed, device, resumed) };
+        write_json(&path.join("run.json"), &info)?;
         Ok(Self { path: path.into(), recipe: recipe.clone() })
     }
 
@@ -67,22 +68,23 @@ impl Folder {
         &self.path
     }
 
-    /// The folder of an arm, made if needed.
-    pub fn arm(&self, slug: &str) -> Result<ArmFolder, TrainError> {
-        let path = self.path.join("arms").join(slug);
-        files::create_folder(&path)?;
-        Ok(ArmFolder { path })
+    /// Whether there is a run at `path`.
+    pub fn begun(path: &Path) -> bool {
+        path.join("recipe.toml").exists()
+    }
+
+    /// The folder of an arm, which may not be there yet.
+    pub fn arm(&self, slug: &str) -> ArmFolder {
+        ArmFolder { path: self.path.join("arms").join(slug) }
     }
 
     pub fn write_results(&self, summary: &RunSummary) -> Result<(), TrainError> {
         write_json(&self.path.join("results.json"), summary)
     }
 
-    /// The folder of the prompts, made if needed.
-    pub fn prompts(&self) -> Result<ArmFolder, TrainError> {
-        let path = self.path.join("prompts");
-        files::create_folder(&path)?;
-        Ok(ArmFolder { path })
+    /// The folder of the prompts.
+    pub fn prompts(&self) -> ArmFolder {
+        ArmFolder { path: self.path.join("prompts") }
     }
 
     /// The file of the learned prompts.
@@ -98,9 +100,13 @@ impl Folder {
         hash(&table)
     }
 
-    /// Hash of everything that the weights of an arm (`None`: of the teacher) depend on.
-    pub fn fingerprint(&self, arm: Option<&ArmRecipe>) -> String {
+    /// Hash of everything that the weights of an arm (`None`: of the teacher) depend on; `seed` is that of one of
+    /// several trainings.
+    pub fn fingerprint(&self, arm: Option<&ArmRecipe>, seed: Option<u64>) -> String {
         let mut table = self.table(arm);
+        if let Some(seed) = seed {
+            table.insert("training_seed".into(), Value::String(seed.to_string()));
+        }
         if !arm.is_some_and(crate::setup::learned_prompts) {
             table.remove("prompts");
         }
@@ -119,6 +125,7 @@ impl Folder {
     fn table(&self, arm: Option<&ArmRecipe>) -> Table {
         let mut recipe = self.recipe.clone();
         recipe.arms = arm.cloned().into_iter().collect();
+        recipe.seeds.clear();
         let mut table = table_of(&recipe);
         for key in FREE.iter().filter(|key| **key != "arm") {
             remove(&mut table, key);
@@ -128,6 +135,11 @@ impl Folder {
 }
 
 impl ArmFolder {
+    /// Makes the folder.
+    pub fn create(&self) -> Result<(), TrainError> {
+        files::create_folder(&self.path)
+    }
+
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -193,6 +205,7 @@ impl ArmFolder {
 
     pub fn write_test(&self, fingerprint: &str, scores: &Scores) -> Result<(), TrainError> {
         let stamped = Stamped { fingerprint: fingerprint.into(), value: *scores };
+        self.create()?;
         write_json(&self.file("test.json"), &stamped)
     }
 }
@@ -226,6 +239,8 @@ fn check_same(folder: &Path, stored: &Path, recipe: &Recipe) -> Result<(), Train
         remove(&mut old, key);
         remove(&mut new, key);
     }
+    first_seed(&mut old);
+    first_seed(&mut new);
     let mut keys = Vec::new();
     differences(&Value::Table(old), &Value::Table(new), String::new(), &mut keys);
     match keys.is_empty() {
@@ -234,6 +249,13 @@ fn check_same(folder: &Path, stored: &Path, recipe: &Recipe) -> Result<(), Train
             "the recipe differs from the run's in {}; set it back or choose another folder with --out",
             keys.join(", ")
         )),
+    }
+}
+
+/// Leaves the first of several seeds: the others may change, each has folders of its own.
+fn first_seed(table: &mut Table) {
+    if let Some(Value::Array(seeds)) = table.get_mut("seeds") {
+        seeds.truncate(1);
     }
 }
 

@@ -5,21 +5,24 @@
 //! recipe.toml                      resolved recipe
 //! run.json                         versions, seed, device, machine
 //! results.json                     table of results, rewritten after each arm
+//! arms/<slug>/proof.json           every part of the loss at step 1
 //! arms/<slug>/metrics.jsonl        a line per step and per epoch
 //! arms/<slug>/checkpoint.safetensors
 //! arms/<slug>/student-best.safetensors, student-last.safetensors
 //! arms/<slug>/result.json          when the arm is done
 //! arms/<slug>/skipped.json         images left out under skip_corrupt, if any
 //! arms/<slug>/nonfinite/           state before a step that gave NaN
+//! arms/<slug>-seed<n>/...          in the place of arms/<slug>, one for each of several seeds
 //! arms/teacher/...                 the same for the teacher, if the run trains it
 //! prompts.safetensors, prompts/... frequency prompts, if the run learns them
 //! ```
 mod arm;
+mod auto;
 mod folder;
 mod nonfinite;
 mod progress;
 mod prompts;
-mod proof;
+pub(crate) mod proof;
 mod state;
 pub(crate) mod step;
 
@@ -33,7 +36,7 @@ use burn::prelude::*;
 use subband_models::{Network, weights};
 
 use crate::evaluate::evaluate_with;
-use crate::evidence::{ArmResult, PromptResult, RunSummary, TeacherResult};
+use crate::evidence::{ArmResult, PromptResult, RunSummary, TeacherResult, over_seeds};
 use crate::learner::Learner;
 use crate::plan::Plan;
 use crate::recipe::{ArmRecipe, Recipe};
@@ -41,6 +44,7 @@ use crate::setup::{Role, Setup};
 use crate::{Scores, TrainError};
 
 use arm::ArmRun;
+pub(crate) use auto::AutoWeights;
 use folder::Folder;
 pub use progress::{Event, Progress, Silent};
 use prompts::PromptRun;
@@ -64,15 +68,18 @@ pub struct RunOptions<'a> {
 /// does not reach the student, a damaged checkpoint, or [`TrainError::Stopped`] on the caller's request.
 pub fn run(recipe: &Recipe, options: RunOptions<'_>) -> Result<RunSummary, TrainError> {
     let setup = Setup::open(recipe)?;
-    let plan = Plan::wire(&setup, &options.device)?;
+    Plan::wire(&setup, &options.device)?;
+    // A folder that is there was begun with this wiring.
+    if !Folder::begun(&options.out_dir) {
+        proof::wiring(&setup, &options.device)?;
+    }
     let folder = Folder::open(&options.out_dir, recipe, &options.device, options.resume)?;
-    let mut runner = Runner { setup: &setup, plan: &plan, folder: &folder, device: options.device, index: 0 };
+    let mut runner = Runner { setup: &setup, folder: &folder, device: options.device, index: 0 };
     runner.run(options.progress)
 }
 
 struct Runner<'a> {
     setup: &'a Setup,
-    plan: &'a Plan,
     folder: &'a Folder,
     device: Device,
     /// Place of the next arm.
@@ -83,9 +90,11 @@ impl Runner<'_> {
     fn run(&mut self, progress: &mut dyn Progress) -> Result<RunSummary, TrainError> {
         let recipe = &self.setup.recipe;
         let arms = recipe.arms();
+        let trainings = recipe.trainings();
+        let total = arms.len() * trainings.len();
         let trained = recipe.teacher.as_ref().is_some_and(|teacher| teacher.train.is_some());
         let before = usize::from(trained) + usize::from(recipe.prompts.is_some());
-        let started = Event::RunStarted { name: &recipe.name, arms: arms.len() + before };
+        let started = Event::RunStarted { name: &recipe.name, arms: total + before };
         if progress.event(started).is_break() {
             return Err(TrainError::Stopped { arm: recipe.name.clone(), step: 0 });
         }
@@ -96,6 +105,7 @@ impl Runner<'_> {
             teacher: None,
             prompts: None,
             arms: Vec::new(),
+            over_seeds: Vec::new(),
             folder: self.folder.path().to_path_buf(),
         };
         let teacher = match &recipe.teacher {
@@ -110,10 +120,11 @@ impl Runner<'_> {
             summary.prompts = self.prompts(network, result.test, progress)?;
         }
         self.folder.write_results(&summary)?;
-        for arm in &arms {
-            let result = self.arm(arm, teacher.as_ref(), progress)?;
+        for (arm, seed) in arms.iter().flat_map(|arm| trainings.iter().map(move |seed| (arm, *seed))) {
+            let result = self.arm(arm, seed, teacher.as_ref(), progress)?;
             summary.arms.push(result);
-            summary.finished = summary.arms.len() == arms.len();
+            summary.over_seeds = over_seeds(&summary.arms);
+            summary.finished = summary.arms.len() == total;
             self.folder.write_results(&summary)?;
         }
         Ok(summary)
@@ -140,12 +151,13 @@ impl Runner<'_> {
         let arm = ArmRecipe { name: "teacher".into(), task_weight: 1.0, terms: Vec::new() };
         let autodiff = self.device.clone().autodiff();
         let learner = Learner::new(self.setup.teacher(&autodiff)?, Vec::new(), arm, Default::default());
-        let arm_folder = self.folder.arm("teacher")?;
+        let arm_folder = self.folder.arm("teacher");
         let done = ArmRun {
             setup: self.setup,
             folder: &arm_folder,
             slug: "teacher".into(),
-            fingerprint: self.folder.fingerprint(None),
+            seed: None,
+            fingerprint: self.folder.fingerprint(None, None),
             train,
             role: Role::Teacher,
             device: self.device.clone(),
@@ -172,7 +184,7 @@ impl Runner<'_> {
         let phase = PromptRun {
             setup: self.setup,
             recipe,
-            folder: &self.folder.prompts()?,
+            folder: &self.folder.prompts(),
             file: file.clone(),
             fingerprint: self.folder.prompt_fingerprint(),
             device: self.device.clone(),
@@ -187,8 +199,8 @@ impl Runner<'_> {
 
     /// Test figures of a teacher that is not trained here; kept in the folder, so that a resumed run has them.
     fn test_as_loaded(&self, network: &Network, progress: &mut dyn Progress) -> Result<Scores, TrainError> {
-        let fingerprint = self.folder.fingerprint(None);
-        let arm_folder = self.folder.arm("teacher")?;
+        let fingerprint = self.folder.fingerprint(None, None);
+        let arm_folder = self.folder.arm("teacher");
         if let Some(scores) = arm_folder.test(&fingerprint) {
             return Ok(scores);
         }
@@ -203,17 +215,21 @@ impl Runner<'_> {
     fn arm(
         &mut self,
         arm: &ArmRecipe,
+        seed: Option<u64>,
         teacher: Option<&Network>,
         progress: &mut dyn Progress,
     ) -> Result<ArmResult, TrainError> {
-        let learner = self.setup.learner(arm, &self.device)?;
+        let seeded = seed.map(|seed| self.setup.with_seed(seed));
+        let setup = seeded.as_ref().unwrap_or(self.setup);
+        let learner = setup.learner(arm, &self.device)?;
         let folded = teacher.filter(|_| !arm.terms.is_empty());
         let folded = folded.map(|network| network.fold_batch_norm(&learner.wanted.teacher));
         ArmRun {
-            setup: self.setup,
-            folder: &self.folder.arm(&arm.slug())?,
-            slug: arm.slug(),
-            fingerprint: self.folder.fingerprint(Some(arm)),
+            setup,
+            folder: &self.folder.arm(&arm.slug_of(seed)),
+            slug: arm.slug_of(seed),
+            seed,
+            fingerprint: self.folder.fingerprint(Some(arm), seed),
             train: &self.setup.recipe.train,
             role: Role::Student,
             device: self.device.clone(),
@@ -224,7 +240,6 @@ impl Runner<'_> {
     }
 
     fn next(&mut self) -> usize {
-        debug_assert!(self.index <= self.plan.arms.len() + 1);
         self.index += 1;
         self.index - 1
     }

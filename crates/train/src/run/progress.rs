@@ -1,7 +1,8 @@
 //! What a run tells its caller while it works. The library itself prints nothing.
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use crate::evidence::EpochRecord;
+use crate::evidence::{EpochRecord, Proof};
 
 /// Something that happened in a run.
 #[derive(Debug, Clone)]
@@ -50,6 +51,22 @@ pub enum Event<'a> {
     PromptsEnded {
         /// What came of them.
         result: &'a crate::evidence::PromptResult,
+    },
+    /// Every part of the arm's loss was shown to be alive; comes after the start of an arm, not of a resumed one.
+    Proved {
+        /// Name.
+        name: &'a str,
+        /// What was seen, as in `proof.json`.
+        proof: &'a Proof,
+    },
+    /// The arm's automatic weights are measured and stay as they are.
+    WeightsFrozen {
+        /// Name.
+        name: &'a str,
+        /// Optimiser steps of the measurement.
+        steps: usize,
+        /// Full weight by term.
+        weights: &'a BTreeMap<String, f64>,
     },
     /// An optimiser step is done.
     Step {

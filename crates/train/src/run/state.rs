@@ -10,6 +10,8 @@ use crate::checkpoint::{Checkpoint, Meta};
 use crate::learner::{Learner, Trainable};
 use crate::optimizer::{Optimizer, OptimizerState};
 
+use super::auto;
+
 fn prefixed(prefix: &str, state: BTreeMap<String, TensorData>, into: &mut BTreeMap<String, TensorData>) {
     into.extend(state.into_iter().map(|(name, data)| (format!("{prefix}{name}"), data)));
 }
@@ -47,5 +49,6 @@ pub(super) fn restore(
     let state =
         OptimizerState { tensors: checkpoint.section("optimizer."), counters: checkpoint.meta.counters.clone() };
     optimizer.load(&learner.trainable, state, device);
+    auto::set(&mut learner, &checkpoint.meta.auto);
     Ok((learner, checkpoint.meta))
 }

@@ -4,6 +4,10 @@ use crate::evidence::MetricLine;
 use std::fs;
 use std::path::Path;
 
+mod auto;
+mod proof;
+mod seeds;
+
 const RECIPE: &str = r#"
 name = "tiny"
 seed = 4
@@ -171,7 +175,7 @@ fn nan_stops_with_term_step_and_a_state_to_replay() {
     assert!(saved.join(replay["recipe"].as_str().unwrap()).exists());
     let folder = super::folder::Folder::open(&out, &recipe, &Device::flex(), true).unwrap();
     let path = saved.join(replay["checkpoint"].as_str().unwrap());
-    let checkpoint = Checkpoint::read(&path, "teacher", &folder.fingerprint(None)).unwrap();
+    let checkpoint = Checkpoint::read(&path, "teacher", &folder.fingerprint(None, None)).unwrap();
     assert_eq!(checkpoint.meta.step + 1, *step);
     let finite =
         |data: &burn::tensor::TensorData| data.as_slice::<f32>().is_ok_and(|v| v.iter().all(|v| v.is_finite()));
@@ -203,16 +207,6 @@ fn wiring_errors_come_before_anything_is_written() {
 }
 
 #[test]
-fn a_term_that_does_not_reach_the_student_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let frozen = recipe(&["student.frozen=[\"conv1\", \"bn1\", \"layer1\", \"layer2\", \"layer3\"]"]);
-    let error = go(&frozen, &folder.path().join("run"), false, &mut Silent).unwrap_err();
-    let TrainError::DeadTerm { term, arm, message } = &error else { panic!("{error}") };
-    assert_eq!((term.as_str(), arm.as_str()), ("fitnet", "hints"));
-    assert!(message.contains("stage"), "{error}");
-}
-
-#[test]
 fn a_folder_that_cannot_be_written_is_one_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
@@ -237,4 +231,64 @@ fn the_plan_shows_taps_adapters_and_steps() {
     for word in ["cifar-resnet14", "stage2", "fitnet", "Estimated time", "multiply-adds"] {
         assert!(text.contains(word), "{word}:\n{text}");
     }
+}
+
+const LORA: &str = r#"
+[data]
+dataset = "digits"
+train_limit = 10
+test_limit = 10
+resize = { size = 224 }
+[student]
+network = "deit_tiny_patch16_224"
+merge = 0.5
+lora = { rank = 2, alpha = 4.0, dropout = 0.1, targets = ["qkv", "blocks.3"] }
+[train]
+epochs = 1
+batch_size = 5
+checkpoint_every = 1
+eval_batch_size = 5
+optimizer = { kind = "adamw", lr = 0.01 }
+"#;
+
+#[test]
+fn low_rank_factors_are_trained_alone_and_merged_into_what_is_written() {
+    let recipe = Recipe::parse(LORA, "lora", &[]).unwrap();
+    assert_eq!(Recipe::parse(&recipe.to_toml(), "again", &[]).unwrap(), recipe);
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    with_threads(1, || go(&recipe, &whole, false, &mut Silent)).unwrap();
+    // Interrupted after the first of two steps: dropout goes on where it was.
+    with_threads(2, || go(&recipe, &parts, false, &mut StopAfter(1))).unwrap_err();
+    with_threads(2, || go(&recipe, &parts, true, &mut Silent)).unwrap();
+    let arm = "arms/student-alone";
+    let file = |run: &Path| fs::read(run.join(arm).join("student-last.safetensors")).unwrap();
+    assert!(file(&whole) == file(&parts));
+
+    let read = |name: &str| subband_models::weights::read(&whole.join(arm).join(name)).unwrap();
+    let (written, checkpoint) = (read("student-last.safetensors"), read("checkpoint.safetensors"));
+    let start = Setup::open(&recipe).unwrap().student(&Device::flex()).unwrap();
+    let plain = start.merged(1.0).state_dict();
+    assert_eq!(written.keys().collect::<Vec<_>>(), plain.keys().collect::<Vec<_>>());
+    let numbers = |data: &burn::tensor::TensorData| data.iter::<f64>().collect::<Vec<_>>();
+    for (key, value) in &written {
+        let adapted =
+            key.ends_with("weight") && (key.contains("qkv") || key.contains("blocks.3.") && !key.contains("norm"));
+        assert_eq!(numbers(value) != numbers(&plain[key]), adapted, "{key}");
+    }
+    // 1/2 (4 / 2) B A, for the first weights of one layer.
+    let name = "blocks.3.mlp.fc1";
+    let [a, b] = ["lora_A", "lora_B"].map(|part| numbers(&checkpoint[&format!("student.{name}.{part}")]));
+    let key = format!("{name}.weight");
+    let (new, old, width) = (numbers(&written[&key]), numbers(&plain[&key]), a.len() / 2);
+    for place in 0..3 * width {
+        let (row, column) = (place / width, place % width);
+        let change = b[2 * row] * a[column] + b[2 * row + 1] * a[width + column];
+        assert!((new[place] - old[place] - change).abs() < 1e-6, "{place}");
+    }
+    let error = Recipe::parse(&LORA.replace("lora = {", "# lora = {"), "lora", &[]).unwrap_err().to_string();
+    assert!(error.contains("student.merge") && error.contains("student.lora"), "{error}");
+    let typing = Recipe::parse(&LORA.replace("\"qkv\"", "\"qvk\""), "lora", &[]).unwrap();
+    let error = go(&typing, &folder.path().join("typing"), false, &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("did you mean `qkv`"), "{error}");
 }

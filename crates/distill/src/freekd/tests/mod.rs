@@ -1,4 +1,6 @@
 //! Golden values, the oracle's values and gradients of FreeKD.
+mod file;
+mod loss;
 mod prompts;
 
 use burn::tensor::TensorData;

@@ -88,13 +88,13 @@ fn masks_are_named_and_fit_their_bands() {
         }
         assert_eq!((masks[0].1.dims(), masks[1].1.dims()), ([2, 3, 2, 2], [2, 3, 5, 6]));
         for (name, mask) in &masks {
-            assert!(values(mask.clone()).iter().all(|m| *m > 0.0 && *m < 1.0), "{name}");
+            let mask = values(mask.clone());
+            assert!(mask.iter().all(|m| *m > 0.0 && *m < 1.0), "{name}");
+            assert!(mask.iter().any(|m| (m - 0.5).abs() > 1e-3), "{name} looks at nothing");
         }
         // The short cut of stage 2: the transform of P x is P times the transform of x.
-        for (mean, (name, mask)) in sets.mean_masks(x.clone(), |_| true).unwrap().into_iter().zip(masks) {
-            let expected = values(mask.mean_dim(1));
-            assert_close(&values(mean.unwrap()), &expected, 1e-13);
-            assert!(expected.iter().any(|m| (m - 0.5).abs() > 0.05), "{name} looks at nothing");
+        for (mean, (_, mask)) in sets.mean_masks(x.clone(), |_| true).unwrap().into_iter().zip(masks) {
+            assert_close(&values(mean.unwrap()), &values(mask.mean_dim(1)), 1e-13);
         }
         let some = sets.mean_masks(x.clone(), |k| k == 2).unwrap();
         assert!(some.iter().enumerate().all(|(k, mask)| mask.is_some() == (k == 2)));

@@ -205,15 +205,20 @@ pub(super) struct Dot {
     pub class: String,
     pub best: Option<f64>,
     pub last: Option<f64>,
+    /// Half the length of its bar; `None`: one standard error of the test set.
+    pub spread: Option<f64>,
 }
 
-/// Test accuracies one below the other, with a line at the baseline and bars of one standard error of the test set.
+/// Test accuracies one below the other, with a line at the baseline and bars of one standard error of the test set or
+/// of the rows' own spread.
 pub(super) fn dot_plot(rows: &[Dot], baseline: Option<f64>, test_images: Option<f64>, width: f64) -> String {
-    let error = |value: f64| test_images.map_or(0.0, |n| 100.0 * (value / 100.0 * (1.0 - value / 100.0) / n).sqrt());
-    let values = rows.iter().flat_map(|row| [row.best, row.last]).flatten();
-    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| {
-        (low.min(value - error(value)), high.max(value + error(value)))
-    });
+    let sampling = |value: f64| test_images.map_or(0.0, |n| 100.0 * (value / 100.0 * (1.0 - value / 100.0) / n).sqrt());
+    let error = |row: &Dot, value: f64| row.spread.unwrap_or_else(|| sampling(value));
+    let values =
+        rows.iter().flat_map(|row| [row.best, row.last].map(|value| value.map(|value| (value, error(row, value)))));
+    let (low, high) = values
+        .flatten()
+        .fold((f64::MAX, f64::MIN), |(low, high), (value, error)| (low.min(value - error), high.max(value + error)));
     if low > high {
         return String::new();
     }
@@ -260,7 +265,7 @@ pub(super) fn dot_plot(rows: &[Dot], baseline: Option<f64>, test_images: Option<
             let _ = write!(svg, "<circle class=\"ring {class}\" cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\"/>", frame.px(last));
         }
         if let Some(best) = row.best {
-            let (from, to) = (frame.px(best - error(best)), frame.px(best + error(best)));
+            let (from, to) = (frame.px(best - error(row, best)), frame.px(best + error(row, best)));
             let _ = write!(
                 svg,
                 "<line class=\"bar {class}\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\

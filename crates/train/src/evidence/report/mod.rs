@@ -4,10 +4,13 @@
 //! in a mail or printed. It can be written at any time: for an unfinished run it says so and shows what there is.
 
 mod chart;
+mod environment;
 mod masks;
 mod page;
 mod png;
+mod proof;
 mod read;
+mod rows;
 mod text;
 
 use std::path::{Path, PathBuf};

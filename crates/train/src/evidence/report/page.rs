@@ -2,9 +2,10 @@
 
 use super::chart::{Dot, LineChart, Series, axis_number, dot_plot};
 use super::masks;
+use super::environment::environment;
+use super::proof::proof;
 use super::read::{Arm, Run, is_task};
-use super::text::{count, duration, escape, grouped, loss, percent, points};
-use serde_json::Value;
+use super::text::{count, duration, escape, grouped, loss, percent, points, spread};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -17,6 +18,7 @@ pub(super) fn html(run: &Run) -> String {
         accuracy(run),
         losses(run),
         prompts(run),
+        proof(run),
         recipe(run),
         environment(run),
         reproduce(run),
@@ -36,7 +38,7 @@ pub(super) fn html(run: &Run) -> String {
 
 /// The arm the others are compared with: the student trained on labels only.
 fn baseline(run: &Run) -> Option<&Arm> {
-    run.arms.iter().find(|arm| arm.is_baseline())
+    run.rows.iter().find(|arm| arm.is_baseline())
 }
 
 /// Colour class of an arm: grey for the baseline, then the palette, dashed when it is used up.
@@ -44,8 +46,8 @@ fn class(run: &Run, arm: &Arm) -> String {
     if arm.is_baseline() {
         return "base".into();
     }
-    let others = run.arms.iter().filter(|other| !other.is_baseline());
-    palette(others.take_while(|other| other.slug != arm.slug).count())
+    let others = run.rows.iter().filter(|other| !other.is_baseline());
+    palette(others.take_while(|other| other.group != arm.group).count())
 }
 
 fn palette(index: usize) -> String {
@@ -58,7 +60,7 @@ fn palette(index: usize) -> String {
 fn head(run: &Run) -> String {
     let mut html = format!("<p class=\"kicker\">Distillation report</p><h1>{}</h1>", escape(&run.name));
     let best = run
-        .arms
+        .rows
         .iter()
         .filter(|arm| !arm.is_baseline())
         .filter_map(|arm| Some((arm, arm.best_top1?)))
@@ -104,8 +106,8 @@ fn state(run: &Run) -> String {
 
 fn results(run: &Run) -> String {
     let rows: Vec<(&Arm, bool)> =
-        run.teacher.iter().map(|arm| (arm, true)).chain(run.arms.iter().map(|arm| (arm, false))).collect();
-    let top = run.arms.iter().filter_map(|arm| arm.best_top1).fold(f64::MIN, f64::max);
+        run.teacher.iter().map(|arm| (arm, true)).chain(run.rows.iter().map(|arm| (arm, false))).collect();
+    let top = run.rows.iter().filter_map(|arm| arm.best_top1).fold(f64::MIN, f64::max);
     let alone = baseline(run).and_then(|arm| arm.best_top1);
     let mut html = String::from(
         "<h2>Results</h2><div class=\"scroll\"><table class=\"results\"><thead><tr><th>Arm</th><th>Parameters</th><th>MACs</th>\
@@ -130,8 +132,8 @@ fn results(run: &Run) -> String {
             params = count(arm.params),
             macs = count(arm.macs),
             mark = if best { "best" } else { "" },
-            best = percent(arm.best_top1),
-            last = percent(arm.last_top1),
+            best = spread(arm.best_top1, arm.best_std),
+            last = spread(arm.last_top1, arm.last_std),
             top5 = percent(arm.best_top5),
             time = duration(arm.seconds),
             aux = if teacher { "–".into() } else { count(arm.aux_params) },
@@ -148,17 +150,25 @@ fn results_note(run: &Run) -> String {
         "<p class=\"note\">Top-1 and top-5 in per cent, differences in percentage points. “Best epoch” is chosen by \
          validation accuracy, never by the test images. Adapters exist only during training.",
     );
-    let top1 = baseline(run).or(run.arms.first()).and_then(|arm| arm.best_top1);
-    if let (Some(n), Some(top1)) = (run.test_images, top1) {
+    let top1 = baseline(run).or(run.rows.first()).and_then(|arm| arm.best_top1);
+    if let (Some(images), Some(top1)) = (run.test_images, top1) {
         let share = top1 / 100.0;
-        let error = 100.0 * (share * (1.0 - share) / n).sqrt();
-        let _ = write!(
-            note,
-            " One seed and {} test images: the standard error of one accuracy is about {error:.2} points, so \
+        let error = 100.0 * (share * (1.0 - share) / images).sqrt();
+        let _ = match run.seeds.len() {
+            0 => write!(
+                note,
+                " One seed and {} test images: the standard error of one accuracy is about {error:.2} points, so \
              differences below {:.1} points may be chance.",
-            grouped(n),
-            2.0 * std::f64::consts::SQRT_2 * error
-        );
+                grouped(images),
+                2.0 * std::f64::consts::SQRT_2 * error
+            ),
+            n => write!(
+                note,
+                " Mean and sample standard deviation over {n} seeds; the single values are in <code>results.json</code>. \
+                 {} test images: the standard error of one accuracy is about {error:.2} points.",
+                grouped(images)
+            ),
+        };
     }
     let skipped = run.arms.iter().filter_map(|arm| arm.skipped).fold(0.0, f64::max);
     if skipped > 0.0 {
@@ -168,18 +178,31 @@ fn results_note(run: &Run) -> String {
 }
 
 fn dots(run: &Run, alone: Option<f64>) -> String {
-    let row =
-        |arm: &Arm, class: String| Dot { label: arm.name.clone(), class, best: arm.best_top1, last: arm.last_top1 };
+    let row = |arm: &Arm, class: String| Dot {
+        label: arm.name.clone(),
+        class,
+        best: arm.best_top1,
+        last: arm.last_top1,
+        spread: arm.best_std,
+    };
     let mut rows: Vec<Dot> = run.teacher.iter().map(|arm| row(arm, "teacher".into())).collect();
-    rows.extend(run.arms.iter().map(|arm| row(arm, class(run, arm))));
+    rows.extend(run.rows.iter().map(|arm| row(arm, class(run, arm))));
     rows.retain(|row| row.best.is_some());
     if rows.len() < 2 {
         return String::new();
     }
     both(
         |width| dot_plot(&rows, alone, run.test_images, width),
-        "Test top-1 in per cent: best epoch (filled, with one standard error of the test set) and last epoch (ring). \
-         The dashed line is the student alone.",
+        match run.seeds.is_empty() {
+            true => {
+                "Test top-1 in per cent: best epoch (filled, with one standard error of the test set) and last epoch \
+                 (ring). The dashed line is the student alone."
+            }
+            false => {
+                "Test top-1 in per cent, means over the seeds: best epoch (filled, with one standard deviation over the \
+                 seeds) and last epoch (ring). The dashed line is the student alone."
+            }
+        },
     )
 }
 
@@ -261,7 +284,7 @@ fn loss_figure(run: &Run, arm: &Arm) -> String {
         _ => arm.epochs.iter().flat_map(|epoch| epoch.terms.keys()).collect(),
     };
     // The arm's own colour first, so that a curve looks the same in all figures.
-    let own = run.arms.iter().filter(|other| !other.is_baseline()).position(|other| other.slug == arm.slug);
+    let own = run.rows.iter().filter(|other| !other.is_baseline()).position(|other| other.group == arm.group);
     let mut methods = own.unwrap_or(0);
     let series: Vec<Series> = names
         .into_iter()
@@ -331,46 +354,6 @@ fn recipe(run: &Run) -> String {
     })
 }
 
-fn environment(run: &Run) -> String {
-    let Some(Value::Object(info)) = &run.info else { return String::new() };
-    let mut html = String::from("<h2>Environment</h2><dl class=\"facts\">");
-    for (key, value) in info {
-        let (key, value) = match (key.as_str(), value) {
-            (_, Value::Null) => continue,
-            ("started", value) => ("started (UTC)".into(), value.as_u64().map_or(value.to_string(), utc)),
-            ("memory_mib", value) => {
-                ("memory".into(), value.as_f64().map_or(value.to_string(), |mib| format!("{:.1} GiB", mib / 1024.0)))
-            }
-            ("version", Value::String(text)) => ("Subband".into(), text.clone()),
-            ("burn", Value::String(text)) => ("Burn".into(), text.clone()),
-            (key, Value::String(text)) => (key.replace('_', " "), text.clone()),
-            (key, value) => (key.replace('_', " "), value.to_string()),
-        };
-        let _ = write!(html, "<dt>{}</dt><dd>{}</dd>", escape(&key), escape(&value));
-    }
-    html + "</dl>"
-}
-
-/// Seconds since 1970 as `2026-05-04 12:30`, by the civil calendar's rules.
-fn utc(seconds: u64) -> String {
-    let (mut days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let mut year = 1970;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 0;
-    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        month += 1;
-        if days < length {
-            break;
-        }
-        days -= length;
-    }
-    format!("{year}-{month:02}-{:02} {:02}:{:02}", days + 1, minutes / 60, minutes % 60)
-}
-
 fn reproduce(run: &Run) -> String {
     let files: String = run
         .arms
@@ -399,14 +382,4 @@ fn reproduce(run: &Run) -> String {
          the same weights bit for bit, whatever the number of threads:</p>\
          <pre>subband distill recipe.toml --out runs/again</pre>{weights}"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn dates_follow_the_calendar() {
-        assert_eq!(super::utc(0), "1970-01-01 00:00");
-        assert_eq!(super::utc(951_782_400), "2000-02-29 00:00");
-        assert_eq!(super::utc(1_735_689_599), "2024-12-31 23:59");
-    }
 }

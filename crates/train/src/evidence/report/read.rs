@@ -5,7 +5,9 @@
 //! skipped, a number that is missing or not finite becomes `None`.
 
 use super::ReportError;
-use crate::evidence::{MaskPictures, PromptResult};
+use super::rows::rows;
+use crate::evidence::{MaskPictures, PromptResult, Proof};
+use crate::recipe::{ArmRecipe, label};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -19,7 +21,12 @@ pub(super) struct Run {
     pub info: Option<Value>,
     pub recipe: Option<String>,
     pub teacher: Option<Arm>,
+    /// Every training.
     pub arms: Vec<Arm>,
+    /// The arms, several seeds as one row.
+    pub rows: Vec<Arm>,
+    /// Several seeds; empty for one.
+    pub seeds: Vec<u64>,
     pub test_images: Option<f64>,
     pub prompts: Option<PromptResult>,
     pub pictures: Option<MaskPictures>,
@@ -30,7 +37,11 @@ pub(super) struct Run {
 /// One trained network: an arm of the comparison, or the teacher.
 #[derive(Debug, Default)]
 pub(super) struct Arm {
+    /// The arm's name, with the seed where there are several.
     pub name: String,
+    /// The arm's name alone.
+    pub group: String,
+    pub seed: Option<u64>,
     pub slug: String,
     pub network: Option<String>,
     pub params: Option<f64>,
@@ -41,13 +52,17 @@ pub(super) struct Arm {
     pub seconds: Option<f64>,
     pub best_epoch: Option<f64>,
     pub best_top1: Option<f64>,
+    /// Standard deviation over seeds, in a row for several.
+    pub best_std: Option<f64>,
     pub best_top5: Option<f64>,
     pub last_top1: Option<f64>,
+    pub last_std: Option<f64>,
     pub terms: Vec<String>,
     pub planned_epochs: Option<f64>,
     pub epochs: Vec<Epoch>,
     pub steps: Vec<Step>,
     pub weights: Vec<PathBuf>,
+    pub proof: Option<Proof>,
 }
 
 /// The record of one epoch.
@@ -113,6 +128,7 @@ pub(super) fn run(dir: &Path) -> Result<Run, ReportError> {
     for (slug, folder) in folders {
         attach(&mut run, &slug, &folder)?;
     }
+    run.rows = rows(&run.arms);
     Ok(run)
 }
 
@@ -127,21 +143,31 @@ fn from_recipe(run: &mut Run, recipe: &toml::Table) {
     }
     let network = |key: &str| Some(recipe.get(key)?.get("network")?.as_str()?.to_string());
     let arms = recipe.get("arm").and_then(toml::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let seeds = recipe.get("seeds").and_then(toml::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    run.seeds = seeds.iter().filter_map(|seed| u64::try_from(seed.as_integer()?).ok()).collect();
+    let trainings: Vec<Option<u64>> =
+        if run.seeds.is_empty() { vec![None] } else { run.seeds.iter().copied().map(Some).collect() };
+    let mut missing = false;
     for entry in arms {
         let Some(name) = entry.get("name").and_then(toml::Value::as_str) else { continue };
         let terms = entry.get("term").and_then(toml::Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let methods = terms.iter().filter_map(|term| term.get("method")?.as_str());
-        let terms = std::iter::once("task").chain(methods).map(String::from).collect();
-        if !run.arms.iter().any(|arm| arm.name == name) {
-            run.finished = false;
-            let slug = slug(name);
-            run.arms.push(Arm { name: name.into(), slug, network: network("student"), ..Arm::default() });
-        }
-        if let Some(arm) = run.arms.iter_mut().find(|arm| arm.name == name) {
-            arm.planned_epochs = planned;
-            arm.terms = terms;
+        let terms: Vec<String> = std::iter::once("task").chain(methods).map(String::from).collect();
+        for seed in &trainings {
+            let label = label(name, *seed);
+            if !run.arms.iter().any(|arm| arm.name == label) {
+                missing = true;
+                let (slug, group) = (arm_of(name).slug_of(*seed), name.to_string());
+                let name = label.clone();
+                run.arms.push(Arm { name, group, seed: *seed, slug, network: network("student"), ..Arm::default() });
+            }
+            if let Some(arm) = run.arms.iter_mut().find(|arm| arm.name == label) {
+                arm.planned_epochs = planned;
+                arm.terms = terms.clone();
+            }
         }
     }
+    run.finished &= !missing;
     if run.teacher.is_none()
         && let Some(network) = network("teacher")
     {
@@ -164,12 +190,13 @@ fn attach(run: &mut Run, slug: &str, folder: &Path) -> Result<(), ReportError> {
         run.teacher.get_or_insert_with(|| Arm { name: "teacher".into(), ..Arm::default() })
     } else {
         let position = run.arms.iter().position(|arm| arm.slug == slug).unwrap_or_else(|| {
-            run.arms.push(Arm { name: slug.into(), slug: slug.into(), ..Arm::default() });
+            run.arms.push(Arm { name: slug.into(), group: slug.into(), slug: slug.into(), ..Arm::default() });
             run.arms.len() - 1
         });
         &mut run.arms[position]
     };
     arm.slug = slug.into();
+    arm.proof = text(&folder.join("proof.json"))?.and_then(|text| serde_json::from_str(&text).ok());
     (arm.epochs, arm.steps, arm.weights) = (epochs, steps, weights);
     if arm.seconds.is_none() {
         arm.seconds = arm.epochs.iter().map(|epoch| epoch.seconds).sum::<Option<f64>>().filter(|sum| *sum > 0.0);
@@ -191,10 +218,13 @@ fn teacher_summary(value: &Value) -> Arm {
 
 fn arm_summary(value: &Value) -> Arm {
     let of = |part: &str, key: &str| value.get(part).and_then(|part| number(part, key));
-    let name = string(value, "name").unwrap_or_default();
+    let group = string(value, "name").unwrap_or_default();
+    let seed = value.get("seed").and_then(Value::as_u64);
     Arm {
-        slug: string(value, "slug").unwrap_or_else(|| slug(&name)),
-        name,
+        slug: string(value, "slug").unwrap_or_else(|| arm_of(&group).slug_of(seed)),
+        name: label(&group, seed),
+        group,
+        seed,
         network: string(value, "network"),
         params: number(value, "params"),
         macs: number(value, "macs"),
@@ -301,7 +331,7 @@ fn string(value: &Value, key: &str) -> Option<String> {
     Some(value.get(key)?.as_str()?.to_string())
 }
 
-/// Folder name of an arm.
-fn slug(name: &str) -> String {
-    crate::recipe::ArmRecipe { name: name.into(), task_weight: 1.0, terms: Vec::new() }.slug()
+/// An arm of this name, for its folder's name.
+fn arm_of(name: &str) -> ArmRecipe {
+    ArmRecipe { name: name.into(), task_weight: 1.0, terms: Vec::new() }
 }

@@ -23,6 +23,14 @@ pub(super) fn percent(value: Option<f64>) -> String {
     value.map_or("–".into(), |value| format!("{value:.2}"))
 }
 
+/// A percentage with its standard deviation over seeds, if there is one.
+pub(super) fn spread(mean: Option<f64>, std: Option<f64>) -> String {
+    match std {
+        Some(std) => format!("{} ± {std:.2}", percent(mean)),
+        None => percent(mean),
+    }
+}
+
 /// A difference in percentage points, with its sign.
 pub(super) fn points(difference: f64) -> String {
     if difference.abs() < 0.005 { "0.00".into() } else { format!("{difference:+.2}").replace('-', "−") }

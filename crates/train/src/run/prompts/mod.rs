@@ -76,6 +76,7 @@ impl PromptRun<'_> {
             go_on(progress.event(Event::ArmSkipped { name: NAME, index: self.index }), NAME, result.steps)?;
             return Ok(result);
         }
+        self.folder.create()?;
         let mut phase = self.start()?;
         let started = Event::PromptsStarted {
             index: self.index,

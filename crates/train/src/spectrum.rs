@@ -1,0 +1,243 @@
+//! How the features of a recipe's teacher and student differ by frequency, stage for stage.
+//!
+//! Both networks run, as the recipe starts them, over test images; at each pair of stages (aligned at the deepest) their
+//! maps are brought to the smaller size by averaging and compared in the radial bands of [`analysis`], whole maps first.
+//! Distances and coherence need equal channels; the alignment of kernels (CKA) does not.
+use burn::prelude::*;
+use serde::Serialize;
+use subband_distill::{Side, adaptive_average_pool};
+use subband_models::{Feature, Features, Mode, Network};
+use subband_spectral::SpectralError;
+use subband_spectral::analysis::{self, RADIAL_BANDS, Samples};
+
+use crate::learner::Inputs;
+use crate::recipe::Recipe;
+use crate::setup::Setup;
+use crate::{Table, TrainError};
+
+/// Images of one forward pass.
+const BATCH: usize = 32;
+/// Places of every map whose channel vectors stand for it in CKA and MMD, as in FreqKD's analysis.
+const PLACES: usize = 10;
+
+/// Both networks' features by frequency.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Spectrum {
+    /// Teacher network.
+    pub teacher: String,
+    /// Student network.
+    pub student: String,
+    /// Images looked at.
+    pub images: usize,
+    /// Stages, shallow to deep.
+    pub layers: Vec<SpectrumLayer>,
+}
+
+/// A pair of stages.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SpectrumLayer {
+    /// Student tap.
+    pub student: String,
+    /// Teacher tap.
+    pub teacher: String,
+    /// Height and width at which they are compared.
+    pub size: (usize, usize),
+    /// The whole maps, then the bands.
+    pub rows: Vec<SpectrumRow>,
+}
+
+/// The figures of one band; not a number where the band is empty, none where the channels differ.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SpectrumRow {
+    /// `all`, `low`, `middle`, `high`.
+    pub band: String,
+    /// Share of the student's energy.
+    pub student_energy: f64,
+    /// Share of the teacher's energy.
+    pub teacher_energy: f64,
+    /// Mean squared difference.
+    pub mse: Option<f64>,
+    /// That over the teacher's mean square in the band.
+    pub normalized_mse: Option<f64>,
+    /// Mean over images of 1 - cosine.
+    pub cosine: Option<f64>,
+    /// Mean coherence over the band's frequencies.
+    pub coherence: Option<f64>,
+    /// Squared maximum mean discrepancy of channel vectors.
+    pub mmd: Option<f64>,
+    /// Linear centred kernel alignment of channel vectors.
+    pub cka: f64,
+}
+
+impl Spectrum {
+    /// Runs both networks over the first `images` test images.
+    ///
+    /// # Errors
+    /// A recipe without teacher, data or weights that cannot be read, networks without stages.
+    pub fn of(recipe: &Recipe, images: usize, device: &Device) -> Result<Self, TrainError> {
+        let setup = Setup::open(recipe)?;
+        let device = &device.clone().without_autodiff();
+        let (teacher, student) = (setup.teacher(device)?, setup.exported(&setup.student(device)?));
+        let Some(book) = setup.book()? else { return Err(TrainError::Wiring("the recipe has no [teacher]".into())) };
+        let (students, teachers) = (book.stages(Side::Student), book.stages(Side::Teacher));
+        let n = students.len().min(teachers.len());
+        if n == 0 {
+            let names = format!("`{}` and `{}`", student.name(), teacher.name());
+            return Err(TrainError::Wiring(format!("{names} have no stages to compare")));
+        }
+        let [students, teachers] = [students, teachers].map(|all| all[all.len() - n..].to_vec());
+        let mut maps = vec![[Vec::new(), Vec::new()]; n];
+        let loader = setup.splits.eval_loader(&setup.splits.test, BATCH)?;
+        let mut count = 0;
+        for batch in loader.epoch(0, 0) {
+            let batch = batch?;
+            if batch.labels.is_empty() || count >= images {
+                continue;
+            }
+            let inputs = Inputs::new(batch, device);
+            let inputs = inputs.first(images - count);
+            count += inputs.count;
+            let sides = [(&student, inputs.student, &students), (&teacher, inputs.teacher, &teachers)];
+            for (side, (network, x, taps)) in sides.into_iter().enumerate() {
+                let mut features = look(network, x, taps)?;
+                for (maps, tap) in maps.iter_mut().zip(taps) {
+                    maps[side].extend(features.taps.remove(tap).map(Feature::into_map));
+                }
+            }
+        }
+        if count == 0 {
+            return Err(TrainError::Wiring("there are no test images to look at".into()));
+        }
+        let layers = maps.into_iter().zip(students.iter().zip(&teachers)).map(|(sides, (student, teacher))| {
+            let [s, t] = sides.map(|parts| Tensor::cat(parts, 0));
+            let fail = |error: SpectralError| TrainError::Wiring(format!("`{student}` and `{teacher}`: {error}"));
+            layer(student, teacher, s, t).map_err(fail)
+        });
+        let layers = layers.collect::<Result<_, _>>()?;
+        Ok(Self { teacher: teacher.name().into(), student: student.name().into(), images: count, layers })
+    }
+
+    /// The figures as a table.
+    pub fn table(&self) -> Table {
+        let title = format!(
+            "{} (student) against {} (teacher) on {} images: energy in per cent, 0 is equal but for coherence and CKA",
+            self.student, self.teacher, self.images
+        );
+        let header =
+            ["stage", "size", "band", "student", "teacher", "MSE", "MSE/energy", "cosine", "coherence", "MMD", "CKA"];
+        let mut table = Table::new(title, &header);
+        let number = |value: Option<f64>| match value {
+            Some(value) if value.is_finite() && value != 0.0 && value.abs() < 1e-3 => format!("{value:.1e}"),
+            Some(value) if value.is_finite() => format!("{value:.3}"),
+            _ => "-".to_string(),
+        };
+        let percent = |share: f64| if share.is_finite() { format!("{:.1}", 100.0 * share) } else { "-".into() };
+        for layer in &self.layers {
+            let stage = match layer.student == layer.teacher {
+                true => layer.student.clone(),
+                false => format!("{} {}", layer.student, layer.teacher),
+            };
+            for row in &layer.rows {
+                let place = [stage.clone(), format!("{}x{}", layer.size.0, layer.size.1), row.band.clone()];
+                let energy = [percent(row.student_energy), percent(row.teacher_energy)];
+                let figures = [row.mse, row.normalized_mse, row.cosine, row.coherence, row.mmd, Some(row.cka)];
+                table.row(place.into_iter().chain(energy).chain(figures.map(number)));
+            }
+        }
+        table
+    }
+}
+
+impl std::fmt::Display for Spectrum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.table())
+    }
+}
+
+fn look(network: &Network, x: Tensor<4>, taps: &[String]) -> Result<Features, TrainError> {
+    network.forward(x, Mode::Eval, taps).map_err(|source| TrainError::model(network.name().to_string(), source))
+}
+
+/// Compares one pair of taps.
+fn layer(student: &str, teacher: &str, s: Tensor<4>, t: Tensor<4>) -> Result<SpectrumLayer, SpectralError> {
+    let [_, _, h, w] = s.dims();
+    let [_, _, height, width] = t.dims();
+    let size = (h.min(height), w.min(width));
+    let [s, t] = [s, t].map(|x| adaptive_average_pool(x, size));
+    let shares = [analysis::energy_shares(s.clone())?, analysis::energy_shares(t.clone())?];
+    let coherence = if s.dims() == t.dims() { Some(analysis::coherence(s.clone(), t.clone())?) } else { None };
+    let mut rows = vec![row("all", [1.0; 2], None, s.clone(), t.clone())?];
+    for (k, band) in RADIAL_BANDS.into_iter().enumerate() {
+        let energy = [shares[0][k], shares[1][k]];
+        let coherence = coherence.map(|all| all[k]);
+        rows.push(row(band.name(), energy, coherence, band.part(s.clone())?, band.part(t.clone())?)?);
+    }
+    Ok(SpectrumLayer { student: student.into(), teacher: teacher.into(), size, rows })
+}
+
+fn row(
+    band: &str,
+    [student_energy, teacher_energy]: [f64; 2],
+    coherence: Option<f64>,
+    s: Tensor<4>,
+    t: Tensor<4>,
+) -> Result<SpectrumRow, SpectralError> {
+    let alike = s.dims() == t.dims();
+    let divergence = if alike { Some(analysis::divergence(s.clone(), t.clone())?) } else { None };
+    let [x, y] = [s, t].map(|x| Samples::of_maps(x, PLACES));
+    Ok(SpectrumRow {
+        band: band.into(),
+        student_energy,
+        teacher_energy,
+        mse: divergence.map(|d| d.mse),
+        normalized_mse: divergence.map(|d| d.normalized_mse),
+        cosine: divergence.map(|d| d.cosine),
+        coherence,
+        mmd: if alike { Some(analysis::rbf_mmd(&x, &y)?) } else { None },
+        cka: analysis::linear_cka(&x, &y)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two networks on a few digits; `student` may be the teacher's.
+    fn spectrum(student: &str) -> Spectrum {
+        let text = format!(
+            "[data]\ndataset = 'digits'\ntrain_limit = 20\ntest_limit = 20\n[teacher]\nnetwork = 'cifar-resnet14'\n\
+             train = {{ epochs = 1 }}\n[student]\nnetwork = '{student}'\n[train]\nepochs = 1\n"
+        );
+        let recipe = Recipe::parse(&text, "spectrum", &[]).unwrap();
+        Spectrum::of(&recipe, 12, &Device::flex()).unwrap()
+    }
+
+    #[test]
+    fn every_stage_and_band_has_its_figures() {
+        let found = spectrum("cifar-resnet8");
+        assert_eq!((found.images, found.layers.len()), (12, 3));
+        for layer in &found.layers {
+            let bands: Vec<&str> = layer.rows.iter().map(|row| row.band.as_str()).collect();
+            assert_eq!(bands, ["all", "low", "middle", "high"]);
+            let shares: f64 = layer.rows[1..].iter().map(|row| row.student_energy).sum();
+            assert!((shares - 1.0).abs() < 1e-9);
+            for row in layer.rows.iter().filter(|row| row.teacher_energy > 0.0) {
+                assert!(row.mse.unwrap() > 0.0 && row.cosine.unwrap() > 0.0 && row.mmd.unwrap() >= 0.0, "{row:?}");
+                assert!((0.0..=1.0 + 1e-9).contains(&row.cka), "{row:?}");
+            }
+            // The bands are orthogonal: their squared differences add up.
+            let parts: f64 = layer.rows[1..].iter().map(|row| row.mse.unwrap()).sum();
+            assert!((parts / layer.rows[0].mse.unwrap() - 1.0).abs() < 1e-4);
+        }
+        let text = found.to_string();
+        assert!(text.contains("stage3") && text.contains("CKA") && text.lines().count() == 2 + 3 * 4, "{text}");
+    }
+
+    #[test]
+    fn other_channels_leave_what_can_be_compared() {
+        let found = spectrum("cifar-resnet8x4");
+        let row = &found.layers[0].rows[1];
+        assert!(row.mse.is_none() && row.mmd.is_none() && row.cka > 0.0, "{row:?}");
+        assert!(serde_json::to_string(&found).unwrap().contains("\"mse\":null"));
+    }
+}
