@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use subband_train::{ArmResult, EpochRecord, Event, Progress, duration};
+use subband_train::{ArmResult, EpochRecord, Event, Progress, PromptResult, duration};
 
 /// Shows the events of a run.
 pub struct Console {
@@ -48,7 +48,8 @@ impl Console {
         }
     }
 
-    fn start(&mut self, index: usize, per_epoch: usize, done: u64) {
+    /// A new bar; elsewhere a line that names the work, which is epochs if it is not given.
+    fn start(&mut self, index: usize, per_epoch: usize, done: u64, work: Option<String>) {
         self.finish();
         let place = if self.arms > 1 { format!(" ({} of {})", index + 1, self.arms) } else { String::new() };
         if std::io::stderr().is_terminal() {
@@ -62,7 +63,8 @@ impl Console {
             bar.enable_steady_tick(Duration::from_millis(250));
             self.bar = Some(bar);
         } else {
-            eprintln!("{}{place}: {} epochs of {per_epoch} images", self.arm, self.epochs);
+            let work = work.unwrap_or(format!("{} epochs of {per_epoch} images", self.epochs));
+            eprintln!("{}{place}: {work}", self.arm);
         }
         (self.images, self.clock) = (0, Instant::now());
     }
@@ -106,6 +108,17 @@ impl Console {
             duration(result.seconds)
         );
     }
+
+    fn prompts(&mut self, result: &PromptResult) {
+        self.finish();
+        eprintln!(
+            "  prompts  {} steps, teacher top-1 {:.2} % without and {:.2} % with prompts, {}",
+            result.steps,
+            result.teacher.top1,
+            result.end.top1,
+            duration(result.seconds)
+        );
+    }
 }
 
 impl Progress for Console {
@@ -118,7 +131,7 @@ impl Progress for Console {
             Event::ArmStarted { name, index, epochs, steps_per_epoch, done_steps, images_per_epoch } => {
                 (self.arm, self.epochs, self.images_per_epoch) = (name.into(), epochs, images_per_epoch);
                 let done = done_steps as f64 / steps_per_epoch.max(1) as f64 * images_per_epoch as f64;
-                self.start(index, images_per_epoch, done as u64);
+                self.start(index, images_per_epoch, done as u64, None);
                 if done_steps > 0 {
                     self.line(&format!("  {name}  continues after step {done_steps}"));
                 }
@@ -131,6 +144,15 @@ impl Progress for Console {
                 self.line(&format!("  {name}  weights after {steps} steps: {}", each.join(", ")));
             }
             Event::ArmSkipped { name, .. } => self.line(&format!("  {name}  was finished before")),
+            Event::PromptsStarted { index, steps, batch_size, done_steps } => {
+                (self.arm, self.epochs, self.images_per_epoch) = ("prompts".into(), 1, steps * batch_size);
+                let work = format!("{steps} steps of {batch_size} images");
+                self.start(index, steps * batch_size, (done_steps * batch_size) as u64, Some(work));
+                if done_steps > 0 {
+                    self.line(&format!("  prompts  continue after step {done_steps}"));
+                }
+            }
+            Event::PromptsEnded { result } => self.prompts(result),
             Event::Step { epoch, images, loss, .. } => self.step(epoch, images, loss),
             Event::Evaluating { split, done, total } => {
                 if let Some(bar) = &self.bar {

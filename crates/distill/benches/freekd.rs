@@ -42,7 +42,7 @@ fn features(s: f64, device: &Device, leaf: bool) -> Features {
 fn main() {
     subband_kernels::keep_freed_memory();
     let device = Device::flex().autodiff();
-    let book = ShapeBook { student: taps(), teacher: taps(), classes: 2 };
+    let book = ShapeBook { student: taps(), teacher: taps(), classes: 2, prompts: None };
     let limit: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let file = std::env::temp_dir().join(format!("subband-bench-freekd-{}.safetensors", std::process::id()));
     let named: Vec<(String, usize)> = taps().into_iter().map(|t| (t.name, CHANNELS)).collect();

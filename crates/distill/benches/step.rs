@@ -37,7 +37,8 @@ fn main() {
         let network = NetworkConfig::new(name, 3, 100).init(Stream::new(1), &Device::flex());
         network.and_then(|n| n.taps(32, 32)).expect("a published network")
     };
-    let book = ShapeBook { student: taps("cifar-resnet20"), teacher: taps("cifar-resnet56"), classes: 100 };
+    let book =
+        ShapeBook { student: taps("cifar-resnet20"), teacher: taps("cifar-resnet56"), classes: 100, prompts: None };
     let mut tables: Vec<String> = method_names().iter().map(|name| format!("method = '{name}'")).collect();
     // Masks need prompts that a run learns first.
     tables.iter_mut().filter(|text| text.contains("freekd")).for_each(|text| text.push_str("\nmasks = 'none'"));
@@ -64,7 +65,7 @@ fn main() {
         kind: TapKind::Post,
     };
     let taps: Vec<TapInfo> = scales.into_iter().enumerate().map(scale).collect();
-    let book = ShapeBook { student: taps.clone(), teacher: taps, classes: 100 };
+    let book = ShapeBook { student: taps.clone(), teacher: taps, classes: 100, prompts: None };
     let bare = "method = 'monoafkd'\nalign = { adapter = 'none' }";
     let parts = ["afa = 0.0", "afa = 0.0\norientations = 'separate'", "wfd = 0.0", "wfd = 0.0\nvariant = 'paper'"];
     let mut tables: Vec<String> = parts.map(|part| format!("{bare}\n{part}")).to_vec();

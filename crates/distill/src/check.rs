@@ -150,7 +150,7 @@ pub(crate) fn book(student: &[(&str, &[usize; 3])], teacher: &[(&str, &[usize; 3
     };
     let logits: (&str, &[usize; 3]) = ("logits", &[5, 1, 1]);
     let side = |taps: &[(&str, &[usize; 3])]| taps.iter().chain([&logits]).map(tap).collect();
-    ShapeBook { student: side(student), teacher: side(teacher), classes: 5 }
+    ShapeBook { student: side(student), teacher: side(teacher), classes: 5, prompts: None }
 }
 
 /// The shortest table of a method: its defaults, and what has none.

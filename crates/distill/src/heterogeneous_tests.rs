@@ -101,7 +101,7 @@ fn book(pair: ([Shape; 2], [Shape; 2]), flat: bool) -> ShapeBook {
         };
         vec![shapes[0].tap("stage1", flat), shapes[1].tap("stage2", flat), logits]
     };
-    ShapeBook { student: side(pair.0), teacher: side(pair.1), classes: 5 }
+    ShapeBook { student: side(pair.0), teacher: side(pair.1), classes: 5, prompts: None }
 }
 
 fn features(taps: [Feature; 2], s: f64) -> Features {

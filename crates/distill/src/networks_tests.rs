@@ -15,6 +15,7 @@ fn book(student: &Network, teacher: &Network, size: usize) -> ShapeBook {
         student: student.taps(size, size).unwrap(),
         teacher: teacher.taps(size, size).unwrap(),
         classes: student.classes(),
+        prompts: None,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Tap shapes of both networks and how methods choose and pair taps.
 use subband_models::{TapInfo, nearest};
 
-use crate::{DistillError, Side, Wanted};
+use crate::{DistillError, Prompts, Side, Wanted};
 
 /// The taps of both networks at the training input size.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct ShapeBook {
     /// The student's taps.
     pub student: Vec<TapInfo>,
@@ -12,6 +12,8 @@ pub struct ShapeBook {
     pub teacher: Vec<TapInfo>,
     /// Number of classes K.
     pub classes: usize,
+    /// Frequency prompts that the run learns itself, for terms that name no file of theirs.
+    pub prompts: Option<Prompts>,
 }
 
 impl ShapeBook {

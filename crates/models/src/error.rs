@@ -105,6 +105,35 @@ pub enum ModelError {
         /// What it got.
         shape: TapShape,
     },
+    /// What replaces the value at a tap failed.
+    #[error("at the tap `{tap}`: {source}")]
+    Hook {
+        /// The tap.
+        tap: String,
+        /// The hook's own error.
+        source: crate::HookError,
+    },
+    /// A replaced value has another shape.
+    #[error("the value put at the tap `{tap}` has the shape {found:?}, but the network goes on with {expected:?}")]
+    HookShape {
+        /// The tap.
+        tap: String,
+        /// Shape of the tap `[N, C, H, W]`.
+        expected: [usize; 4],
+        /// Shape of the new value.
+        found: [usize; 4],
+    },
+    /// A replaced value has a graph that the network cannot carry on.
+    #[error(
+        "the value put at the tap `{tap}` has autodiff and the network `{network}` has not: run the network that \
+         `Network::constant` makes of it"
+    )]
+    HookDevice {
+        /// The network.
+        network: String,
+        /// The tap.
+        tap: String,
+    },
     /// A freeze prefix that matches no parameter.
     #[error("no parameter of `{network}` starts with `{prefix}`{}", did_you_mean(.nearest))]
     UnknownPrefix {

@@ -12,6 +12,7 @@ use subband_kernels::{batch_norm, pool};
 use crate::error::nearest;
 use crate::fuse::{Plan, Step};
 use crate::graph::{LayerKind, NodeId, Op};
+use crate::hook::{Hooks, Replace};
 use crate::layers::{Layer, Linear, Mode, plain};
 use crate::lora::Noise;
 use crate::tap::{Features, TapShape};
@@ -64,14 +65,48 @@ impl Network {
         want: &[String],
         noise: Option<&Noise>,
     ) -> Result<Features, ModelError> {
+        self.pass(x, mode, want, noise, Hooks { taps: &[], replace: &mut |_, x| Ok(x) })
+    }
+
+    /// [`Network::forward`] in which the values at the taps `hooked` are replaced, by what `replace` makes of them,
+    /// before anything behind them runs. A tap in `want` that is also hooked gives the new value.
+    ///
+    /// `replace` gets the tap's name and its value as `[N, C, H, W]` (a vector is a 1x1 map, tokens lie on their grid;
+    /// class tokens are not shown and stay) and returns a map of that shape. The result is differentiable in what the
+    /// hook returns; for gradients with respect to a hook's own parameters inside a network that does not learn, run
+    /// [`Network::constant`].
+    ///
+    /// # Errors
+    /// As [`Network::forward`]; the hook's own error; another shape than the tap's; a value with autodiff in a network
+    /// without.
+    pub fn forward_hooked(
+        &self,
+        x: Tensor<4>,
+        mode: Mode,
+        want: &[String],
+        hooked: &[String],
+        replace: &mut Replace<'_>,
+    ) -> Result<Features, ModelError> {
+        self.pass(x, mode, want, None, Hooks { taps: hooked, replace })
+    }
+
+    fn pass(
+        &self,
+        x: Tensor<4>,
+        mode: Mode,
+        want: &[String],
+        noise: Option<&Noise>,
+        mut hooks: Hooks<'_, '_>,
+    ) -> Result<Features, ModelError> {
         let graph = self.graph();
         let [images, channels, height, width] = x.dims();
         self.check_input(channels, height, width, mode)?;
         let noise = noise.filter(|noise| noise.samples.len() == images);
         let pass = Pass { mode, noise };
-        let nodes = want.iter().map(|name| self.tap_node(name)).collect::<Result<Vec<_>, _>>()?;
-        let mut wanted = nodes.clone();
-        wanted.push(graph.logits);
+        let find = |names: &[String]| names.iter().map(|name| self.tap_node(name)).collect::<Result<Vec<_>, _>>();
+        let (nodes, hooked) = (find(want)?, find(hooks.taps)?);
+        // A wanted value ends a fused step, and so does one that is replaced.
+        let wanted: Vec<NodeId> = nodes.iter().chain(&hooked).copied().chain([graph.logits]).collect();
         let Plan { steps, reads } = Plan::new(graph, &wanted);
         let mut values = Values { slots: vec![None; graph.nodes.len()], reads };
         let x = if self.is_autodiff() { x.autodiff() } else { x.without_autodiff() };
@@ -79,6 +114,12 @@ impl Network {
         for step in &steps {
             let inputs = step.inputs(graph).filter_map(|input| values.take(input)).collect();
             values.slots[step.result] = Some(self.run(step, inputs, pass)?);
+            for place in (0..hooked.len()).filter(|place| hooked[*place] == step.result) {
+                if let Some(value) = values.take(step.result) {
+                    let value = hooks.apply(&graph.network, &hooks.taps[place], value)?;
+                    values.slots[step.result] = Some(value);
+                }
+            }
         }
         let mut taps = BTreeMap::new();
         for (name, node) in want.iter().zip(nodes) {

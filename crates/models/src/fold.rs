@@ -50,6 +50,13 @@ impl Network {
         Network::from_parts(layers, graph).valid().no_grad()
     }
 
+    /// The same function on the autodiff device, with every parameter a constant: gradients pass through it, from the
+    /// logits and the taps to its input and to what [`Network::forward_hooked`] puts at the taps in `keep`, and none
+    /// are made for its weights. Batch normalisations are folded; evaluation only.
+    pub fn constant(&self, keep: &[String]) -> Network {
+        self.fold_batch_norm(keep).train()
+    }
+
     /// A layer of the folded network; `normal` is the node of the batch normalisation that a convolution absorbs.
     fn folded_layer(&self, index: usize, normal: Option<NodeId>) -> (Layer, LayerSpec) {
         let spec = self.graph().layers[index].clone();

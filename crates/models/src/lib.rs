@@ -30,6 +30,7 @@ mod execute;
 mod fold;
 mod fuse;
 mod graph;
+mod hook;
 mod init;
 mod layers;
 mod lora;
@@ -46,6 +47,7 @@ mod tests;
 
 pub use convolutions::ConvShape;
 pub use error::{ModelError, nearest};
+pub use hook::{HookError, Replace};
 pub use layers::Mode;
 pub use lora::{LoraConfig, Noise};
 pub use network::{Network, NetworkConfig, ParamInfo, network_names};

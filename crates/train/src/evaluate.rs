@@ -53,7 +53,7 @@ pub(crate) fn evaluate_with(
 ) -> Result<EvalResult, TrainError> {
     let network = network.valid().fold_batch_norm(&[]);
     let device = network.device();
-    let (mut top, mut total, mut loss) = (TopK::new(), 0, 0.0);
+    let mut tally = Tally::default();
     for batch in loader.epoch(0, 0) {
         let batch = batch?;
         if batch.labels.is_empty() {
@@ -63,22 +63,49 @@ pub(crate) fn evaluate_with(
         let inputs = Inputs::new(batch, &device);
         let x = if role == Role::Teacher { inputs.teacher } else { inputs.student };
         let features = network.forward(x, Mode::Eval, &[]).map_err(|source| TrainError::model(role.name(), source))?;
-        let classes = features.logits.dims()[1];
-        let values = features.logits.into_data().convert::<f32>().try_to_vec::<f32>().unwrap_or_default();
-        top.add(&values, &labels, classes).map_err(TrainError::Wiring)?;
-        loss += values.chunks_exact(classes).zip(&labels).map(|(z, label)| cross_entropy(z, *label)).sum::<f64>();
-        total += labels.len();
-        if progress(total, loader.samples()).is_break() {
+        tally.add(features.logits, &labels)?;
+        if progress(tally.total, loader.samples()).is_break() {
             return Err(TrainError::Stopped { arm: role.name().into(), step: 0 });
         }
     }
-    if total == 0 {
-        return Err(TrainError::Wiring("there are no images to evaluate".into()));
+    tally.result()
+}
+
+/// Counts over batches of logits.
+#[derive(Default)]
+pub(crate) struct Tally {
+    top: TopK,
+    /// Images so far.
+    pub total: usize,
+    loss: f64,
+}
+
+impl Tally {
+    /// Adds a batch of logits `[N, K]` with its labels.
+    pub fn add(&mut self, logits: Tensor<2>, labels: &[usize]) -> Result<(), TrainError> {
+        let classes = logits.dims()[1];
+        let values = logits.into_data().convert::<f32>().try_to_vec::<f32>().unwrap_or_default();
+        self.top.add(&values, labels, classes).map_err(TrainError::Wiring)?;
+        self.loss += values.chunks_exact(classes).zip(labels).map(|(z, label)| cross_entropy(z, *label)).sum::<f64>();
+        self.total += labels.len();
+        Ok(())
     }
-    let figures = top.result();
-    let correct5 = (figures.top5 / 100.0 * total as f64).round() as usize;
-    let correct = figures.correct as usize;
-    Ok(EvalResult { correct, correct5, total, top1: figures.top1, top5: figures.top5, loss: loss / total as f64 })
+
+    /// The figures.
+    ///
+    /// # Errors
+    /// No images.
+    pub fn result(self) -> Result<EvalResult, TrainError> {
+        let total = self.total;
+        if total == 0 {
+            return Err(TrainError::Wiring("there are no images to evaluate".into()));
+        }
+        let figures = self.top.result();
+        let correct5 = (figures.top5 / 100.0 * total as f64).round() as usize;
+        let correct = figures.correct as usize;
+        let loss = self.loss / total as f64;
+        Ok(EvalResult { correct, correct5, total, top1: figures.top1, top5: figures.top5, loss })
+    }
 }
 
 /// `log sum exp(z) - z_label` in f64.

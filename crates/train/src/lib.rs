@@ -14,6 +14,7 @@ mod learner;
 mod measure;
 mod optimizer;
 mod plan;
+mod prompts;
 pub mod recipe;
 mod rules;
 mod run;
@@ -25,11 +26,11 @@ mod table;
 pub use error::TrainError;
 pub use evaluate::{EvalResult, evaluate};
 pub use evidence::{
-    ArmResult, EpochRecord, EpochResult, PartProof, Proof, Reached, RunInfo, RunSummary, Scores, SeedSummary, Spread,
-    TapProof, TeacherResult, by_arm,
+    ArmResult, EpochRecord, EpochResult, PartProof, PromptResult, PromptTap, Proof, Reached, RunInfo, RunSummary,
+    Scores, SeedSummary, Spread, TapProof, TeacherResult, by_arm,
 };
 pub use measure::{StepConfig, StepTimes, TrainingStep};
-pub use plan::{ArmPlan, DataPlan, NetworkPlan, Plan, PlanOptions, TermPlan, TimePart, TimePlan};
+pub use plan::{ArmPlan, DataPlan, NetworkPlan, Plan, PlanOptions, PromptPlan, TermPlan, TimePart, TimePlan};
 pub use recipe::Recipe;
 pub use run::{Event, Progress, RunOptions, Silent, run};
 pub use schedule::{LearningRate, Schedule};

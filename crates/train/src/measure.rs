@@ -80,7 +80,7 @@ impl TrainingStep {
         let book = match &teacher {
             Some(teacher) => {
                 let teacher = taps("teacher", teacher)?;
-                Some(ShapeBook { student: student_taps, teacher, classes: config.classes })
+                Some(ShapeBook { student: student_taps, teacher, classes: config.classes, prompts: None })
             }
             None => None,
         };

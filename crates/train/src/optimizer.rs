@@ -10,6 +10,8 @@
 //! w <- w * (1 - lr * weight_decay);   m <- b1 m + (1 - b1) g;   v <- b2 v + (1 - b2) g^2
 //! w <- w - lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 //! ```
+//! Adam (torch.optim.Adam) is the same with `g <- g + weight_decay * w` first, and without the decay of `w` itself.
+//!
 //! Burn's own [`burn::optim::ModuleOptimizer`] keys its state by numeric ids inside an opaque record. Here each
 //! parameter's state is kept by the parameter's path in the module, so that a checkpoint is readable and does not
 //! depend on ids; [`crate::rules`] holds the update rules.
@@ -22,7 +24,7 @@ use burn::prelude::*;
 use subband_kernels::optimizer::{AdamW, Sgd};
 
 use crate::recipe::OptimizerRecipe;
-use crate::rules::{AdamWRule, SgdRule};
+use crate::rules::{AdamRule, SgdRule};
 
 /// An optimiser with the state of every parameter it has updated.
 pub(crate) struct Optimizer {
@@ -33,7 +35,7 @@ pub(crate) struct Optimizer {
 
 enum Kind {
     Sgd(SgdRule),
-    AdamW(AdamWRule),
+    Adam(AdamRule),
 }
 
 /// State of an optimiser in a form that can be stored.
@@ -48,6 +50,10 @@ pub(crate) struct OptimizerState {
 impl Optimizer {
     /// The optimiser of a recipe, without state.
     pub fn new(recipe: &OptimizerRecipe) -> Self {
+        let adam = |betas: [f64; 2], epsilon: f64, weight_decay: f64, coupled: f64| {
+            let rule = AdamW { lr: recipe.lr(), betas, epsilon, weight_decay, time: 0 };
+            Kind::Adam(AdamRule { rule, coupled })
+        };
         let kind = match recipe {
             OptimizerRecipe::Sgd { lr, momentum, weight_decay, nesterov } => Kind::Sgd(SgdRule(Sgd {
                 lr: *lr,
@@ -55,13 +61,8 @@ impl Optimizer {
                 weight_decay: *weight_decay,
                 nesterov: *nesterov,
             })),
-            OptimizerRecipe::Adamw { lr, betas, eps, weight_decay } => Kind::AdamW(AdamWRule(AdamW {
-                lr: *lr,
-                betas: *betas,
-                epsilon: *eps,
-                weight_decay: *weight_decay,
-                time: 0,
-            })),
+            OptimizerRecipe::Adamw { betas, eps, weight_decay, .. } => adam(*betas, *eps, *weight_decay, 0.0),
+            OptimizerRecipe::Adam { betas, eps, weight_decay, .. } => adam(*betas, *eps, 0.0, *weight_decay),
         };
         Self { kind, states: BTreeMap::new() }
     }
@@ -71,7 +72,7 @@ impl Optimizer {
         let states = &mut self.states;
         match &self.kind {
             Kind::Sgd(rule) => module.map(&mut Update { rule, states, grads, lr, path: Path::default() }),
-            Kind::AdamW(rule) => module.map(&mut Update { rule, states, grads, lr, path: Path::default() }),
+            Kind::Adam(rule) => module.map(&mut Update { rule, states, grads, lr, path: Path::default() }),
         }
     }
 
@@ -79,7 +80,7 @@ impl Optimizer {
     pub fn state<M: Module>(&self, module: &M) -> OptimizerState {
         match &self.kind {
             Kind::Sgd(rule) => flatten(rule, &self.states, module),
-            Kind::AdamW(rule) => flatten(rule, &self.states, module),
+            Kind::Adam(rule) => flatten(rule, &self.states, module),
         }
     }
 
@@ -93,7 +94,7 @@ impl Optimizer {
         }
         self.states = match &self.kind {
             Kind::Sgd(rule) => unflatten(rule, source, module, device),
-            Kind::AdamW(rule) => unflatten(rule, source, module, device),
+            Kind::Adam(rule) => unflatten(rule, source, module, device),
         };
     }
 }

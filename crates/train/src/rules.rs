@@ -52,11 +52,16 @@ impl<const D: usize> RecordState for Velocity<D> {
     }
 }
 
-/// AdamW; the learning rate is given with each step and its number is part of the state.
+/// Adam or AdamW; the learning rate is given with each step and its number is part of the state.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct AdamWRule(pub AdamW);
+pub(crate) struct AdamRule {
+    /// The constants; their decay is AdamW's decoupled one.
+    pub rule: AdamW,
+    /// Adam's decay: this times the parameter is added to the gradient.
+    pub coupled: f64,
+}
 
-/// State of [`AdamWRule`].
+/// State of [`AdamRule`].
 #[derive(Clone)]
 pub(crate) struct Moments<const D: usize> {
     /// Steps done.
@@ -67,7 +72,7 @@ pub(crate) struct Moments<const D: usize> {
 const TIME: &str = "momentum.time";
 const MOMENTS: [&str; 2] = ["momentum.moment_1", "momentum.moment_2"];
 
-impl Rule for AdamWRule {
+impl Rule for AdamRule {
     type State<const D: usize> = Moments<D>;
 
     fn step<const D: usize>(
@@ -79,7 +84,8 @@ impl Rule for AdamWRule {
     ) -> (Tensor<D>, Option<Moments<D>>) {
         let (time, moments) = state.map_or((0, None), |state| (state.time, Some(state.moments)));
         let time = time + 1;
-        let (w, moments) = adamw_step(w, g, moments, AdamW { lr, time, ..self.0 });
+        let g = if self.coupled == 0.0 { g } else { g + w.clone() * self.coupled };
+        let (w, moments) = adamw_step(w, g, moments, AdamW { lr, time, ..self.rule });
         (w, Some(Moments { time, moments }))
     }
 

@@ -1,14 +1,16 @@
 //! Builds what a recipe names: data, networks with their weights, methods with their adapters.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use burn::prelude::*;
 use subband_data::{Batch, Splits, View};
-use subband_distill::{AnyMethod, ShapeBook, Wanted};
+use subband_distill::{AnyMethod, AnyMethodConfig, MaskKind, Prompts, ShapeBook, Wanted};
 use subband_models::{ModelError, Network, NetworkConfig, weights};
 use subband_seed::Stream;
 
 use crate::TrainError;
 use crate::learner::{Inputs, Learner};
+use crate::prompts;
 use crate::recipe::{ArmRecipe, Recipe, TrainRecipe};
 
 /// The opened data and everything needed to build networks for it.
@@ -16,6 +18,8 @@ pub(crate) struct Setup {
     pub recipe: Recipe,
     pub splits: Splits,
     seed: Stream,
+    /// The prompts that this run has learned.
+    learned: OnceLock<Prompts>,
 }
 
 /// Which network of the run.
@@ -42,12 +46,13 @@ impl Setup {
             let count = splits.train.len();
             return Err(TrainError::Wiring(format!("the data set has {count} training images; at least 2 are needed")));
         }
-        Ok(Self { recipe: recipe.clone(), splits, seed: Stream::new(recipe.seed) })
+        Ok(Self { recipe: recipe.clone(), splits, seed: Stream::new(recipe.seed), learned: OnceLock::new() })
     }
 
     /// The same images and teacher for another seed's student, adapters, order and augmentation.
     pub fn with_seed(&self, seed: u64) -> Self {
-        Self { recipe: self.recipe.clone(), splits: self.splits.with_seed(seed), seed: Stream::new(seed) }
+        let (recipe, splits) = (self.recipe.clone(), self.splits.with_seed(seed));
+        Self { recipe, splits, seed: Stream::new(seed), learned: self.learned.clone() }
     }
 
     /// Channels, height and width of a network's input; the two views may differ.
@@ -132,8 +137,20 @@ impl Setup {
         all
     }
 
-    /// Taps of both networks, if there is a teacher.
+    /// Taps of both networks, if there is a teacher, with the run's frequency prompts: the learned ones, or before they
+    /// are learned fresh ones of the same shape.
     pub fn book(&self) -> Result<Option<ShapeBook>, TrainError> {
+        let Some(mut book) = self.shapes()? else { return Ok(None) };
+        book.prompts = match (&self.recipe.prompts, self.learned.get()) {
+            (None, _) => None,
+            (Some(_), Some(learned)) => Some(learned.clone()),
+            (Some(recipe), None) => Some(prompts::fresh(self, recipe, &Device::flex())?),
+        };
+        Ok(Some(book))
+    }
+
+    /// Taps of both networks, if there is a teacher.
+    pub fn shapes(&self) -> Result<Option<ShapeBook>, TrainError> {
         let Some(teacher) = &self.recipe.teacher else { return Ok(None) };
         let taps = |role: Role, name: &str| {
             let [channels, height, width] = self.shape(role);
@@ -145,7 +162,16 @@ impl Setup {
             student: taps(Role::Student, &self.recipe.student.network)?,
             teacher: taps(Role::Teacher, &teacher.network)?,
             classes: self.splits.classes.len(),
+            prompts: None,
         }))
+    }
+
+    /// From now on the arms use the prompts in this file.
+    pub fn learned(&self, file: &Path, device: &Device) -> Result<(), TrainError> {
+        let prompts = Prompts::read(file, device).map_err(|source| TrainError::distill("[prompts]", source))?;
+        // Only the first call counts; a run learns once.
+        let _ = self.learned.set(prompts);
+        Ok(())
     }
 
     /// The student of an arm with the arm's methods, on `device` with autodiff.
@@ -174,8 +200,13 @@ impl Setup {
     /// The batches of the training images; a last batch of a single image, which batch normalisation cannot use,
     /// is left out.
     pub fn train_loader(&self, train: &TrainRecipe) -> Result<subband_data::Loader, TrainError> {
-        let lonely = self.splits.train.len() % train.batch_size == 1 && train.batch_size > 1;
-        Ok(self.splits.train_loader(train.batch_size, lonely)?)
+        self.loader(train.batch_size)
+    }
+
+    /// [`Setup::train_loader`] for batches of this size.
+    pub fn loader(&self, batch_size: usize) -> Result<subband_data::Loader, TrainError> {
+        let lonely = self.splits.train.len() % batch_size == 1 && batch_size > 1;
+        Ok(self.splits.train_loader(batch_size, lonely)?)
     }
 }
 
@@ -204,6 +235,21 @@ pub(crate) fn methods(
         methods.push(term.method.init(book, &path, seed.with(&term.name), autodiff).map_err(fail)?);
     }
     Ok((methods, wanted))
+}
+
+/// Whether an arm depends on prompts that the run learns.
+pub(crate) fn learned_prompts(arm: &ArmRecipe) -> bool {
+    arm.terms.iter().any(|term| match &term.method {
+        AnyMethodConfig::FreeKd(config) => config.masks == MaskKind::Prompts && config.prompts.is_none(),
+        _ => false,
+    })
+}
+
+/// Whether an arm looks through frequency prompts, whoever learned them.
+pub(crate) fn has_prompts(arm: &ArmRecipe) -> bool {
+    let masked =
+        |method: &AnyMethodConfig| matches!(method, AnyMethodConfig::FreeKd(c) if c.masks == MaskKind::Prompts);
+    arm.terms.iter().any(|term| masked(&term.method))
 }
 
 /// Adds the names that are not there yet; `logits` is always read and never a tap to ask for.

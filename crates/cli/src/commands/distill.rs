@@ -2,7 +2,9 @@
 use std::path::PathBuf;
 
 use subband_train::evidence::report::write_report;
-use subband_train::{ArmResult, Recipe, RunOptions, RunSummary, Spread, Table, TrainError, by_arm, duration};
+use subband_train::{
+    ArmResult, PromptResult, Recipe, RunOptions, RunSummary, Spread, Table, TrainError, by_arm, duration,
+};
 
 use super::print;
 use crate::args::RunArgs;
@@ -26,6 +28,7 @@ pub fn distill(args: &RunArgs) -> Result<(), Failure> {
 pub fn train(args: &RunArgs) -> Result<(), Failure> {
     let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     recipe.teacher = None;
+    recipe.prompts = None;
     recipe.arms.clear();
     go(args, recipe, "-student")
 }
@@ -51,7 +54,8 @@ fn go(args: &RunArgs, recipe: Recipe, suffix: &str) -> Result<(), Failure> {
         }
     };
     let report = write_report(&summary.folder)?;
-    print(&format!("{}\nReport: {}\n", table(&summary), report.display()))
+    let prompts = summary.prompts.as_ref().map(|result| format!("{}\n", prompt_table(result))).unwrap_or_default();
+    print(&format!("{}\n{prompts}Report: {}\n", table(&summary), report.display()))
 }
 
 /// A recipe's name as a folder name: path separators would lead elsewhere.
@@ -108,6 +112,22 @@ fn table(summary: &RunSummary) -> Table {
             duration(group.iter().map(|result| result.seconds).sum()),
             arm.aux_params.to_string(),
         ]);
+    }
+    table
+}
+
+/// What learning the prompts changed.
+fn prompt_table(result: &PromptResult) -> Table {
+    let title = format!(
+        "Frequency prompts: teacher top-1 {:.2} % without, {:.2} % with fresh and {:.2} % with learned prompts ({})",
+        result.teacher.top1, result.start.top1, result.end.top1, result.file
+    );
+    let mut table =
+        Table::new(title, &["tap", "channels", "sets", "prompts per set", "dissimilarity fresh", "learned"]);
+    for tap in &result.taps {
+        let counts = [tap.channels, tap.sets.len(), result.tokens].map(|n| n.to_string());
+        let values = [tap.dissimilarity_start, tap.dissimilarity_end].map(|d| format!("{d:.4}"));
+        table.row(std::iter::once(tap.tap.clone()).chain(counts).chain(values));
     }
     table
 }

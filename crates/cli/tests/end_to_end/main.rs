@@ -4,5 +4,6 @@ mod bench;
 mod commands;
 mod evaluation;
 mod full_disk;
+mod prompts;
 mod resume;
 mod support;

@@ -54,7 +54,7 @@ pub struct FreeKdConfig {
     pub variant: Variant,
     /// `prompts` (default) or `none`.
     pub masks: MaskKind,
-    /// File of the prompts that stage 1 learned; needed with `masks = "prompts"`.
+    /// File of the prompts that stage 1 learned (default, with `masks = "prompts"`: those of the run's `[prompts]`).
     pub prompts: Option<PathBuf>,
     /// Which bands share a mask and a mean: `level` (reference) or `band` (paper).
     pub grouping: Option<Grouping>,
@@ -164,24 +164,28 @@ impl FreeKdConfig {
         self.keys().init()
     }
 
-    /// The prompts of these teacher taps from the file, checked against the keys and the taps' channels.
+    /// The prompts of these teacher taps from the file or the run, checked against the keys and the taps' channels.
     fn read_prompts(
         &self,
+        book: &ShapeBook,
         pairs: &[(TapInfo, TapInfo)],
         parameters: &Parameters,
     ) -> Result<Option<Prompts>, DistillError> {
         if self.masks == MaskKind::None {
             return Ok(None);
         }
-        let Some(path) = &self.prompts else {
-            return Err(self.bad(
-                "the masks come from prompts that stage 1 learns: give `prompts = \"FILE\"`, or a `[prompts]` section \
-                 that makes the file, or `masks = \"none\"` for plain bands",
-            ));
+        let taps: Vec<String> = pairs.iter().map(|(_, t)| t.name.clone()).collect();
+        let (prompts, path) = match (&self.prompts, &book.prompts) {
+            (Some(path), _) => (Prompts::read_for(path, &taps, parameters.device())?, path.clone()),
+            (None, Some(learned)) => (learned.for_taps(&taps, parameters.device())?, PathBuf::from("[prompts]")),
+            (None, None) => {
+                return Err(self.bad(
+                    "the masks come from prompts that stage 1 learns: write a `[prompts]` section, which learns them \
+                     before the arms, or give `prompts = \"FILE\"`, or `masks = \"none\"` for plain bands",
+                ));
+            }
         };
         let fails = |reason: String| DistillError::Prompts { path: path.clone(), reason };
-        let taps: Vec<String> = pairs.iter().map(|(_, t)| t.name.clone()).collect();
-        let prompts = Prompts::read_for(path, &taps, parameters.device())?;
         for ((tap, sets), (_, teacher)) in prompts.iter().zip(pairs) {
             let (learned, wanted) = (sets.config().keys(), self.keys());
             if learned != wanted {
@@ -203,8 +207,8 @@ impl FreeKdConfig {
     }
 
     /// Prompts per set, for the memory estimate: those of the file if it is there.
-    fn tokens(&self, pairs: &[(TapInfo, TapInfo)], parameters: &Parameters) -> usize {
-        match self.read_prompts(pairs, parameters) {
+    fn tokens(&self, book: &ShapeBook, pairs: &[(TapInfo, TapInfo)], parameters: &Parameters) -> usize {
+        match self.read_prompts(book, pairs, parameters) {
             Ok(Some(prompts)) => prompts.iter().next().map_or(0, |(_, sets)| sets.config().tokens),
             Ok(None) => 0,
             Err(_) => PromptConfig::of(self.variant).tokens,
@@ -232,7 +236,7 @@ impl MethodConfig for FreeKdConfig {
     fn init(&self, book: &ShapeBook, parameters: &Parameters) -> Result<FreeKd, DistillError> {
         let bands = self.bands()?;
         let pairs = self.pairing().pairs(book)?;
-        let prompts = self.read_prompts(&pairs, parameters)?;
+        let prompts = self.read_prompts(book, &pairs, parameters)?;
         let taps = parameters.part("taps");
         let tap = |(k, (student, teacher)): (usize, &(TapInfo, TapInfo))| {
             let part = taps.part(&k.to_string());
@@ -256,7 +260,7 @@ impl MethodConfig for FreeKdConfig {
         let bands = self.bands()?;
         let pairs = self.pairing().pairs(book)?;
         let device = burn::prelude::Device::flex();
-        let tokens = self.tokens(&pairs, &Parameters::new(subband_seed::Stream::new(0), &device));
+        let tokens = self.tokens(book, &pairs, &Parameters::new(subband_seed::Stream::new(0), &device));
         let area = |shape: TapShape| shape.extent().0 * shape.extent().1;
         let channels: Vec<usize> = pairs.iter().map(|(_, t)| t.shape.channels()).collect();
         let level = |(k, (student, teacher)): (usize, &(TapInfo, TapInfo))| {

@@ -62,6 +62,25 @@ impl Prompts {
         self.taps.iter().map(String::as_str).zip(&self.sets)
     }
 
+    /// The prompts of these taps alone, on `device`.
+    ///
+    /// # Errors
+    /// [`DistillError::Prompts`] that names a tap without prompts.
+    pub fn for_taps(&self, taps: &[String], device: &Device) -> Result<Self, DistillError> {
+        let pick = |tap: &String| {
+            let sets = self.get(tap).ok_or_else(|| DistillError::Prompts {
+                path: "[prompts]".into(),
+                reason: format!(
+                    "there are none for the tap `{tap}`, only for {}; add it to its `taps`",
+                    self.taps.join(", ")
+                ),
+            })?;
+            let sets = sets.valid().to_device(&device.clone().without_autodiff());
+            Ok((tap.clone(), if device.is_autodiff() { sets.train() } else { sets }))
+        };
+        Ok(Self::new(taps.iter().map(pick).collect::<Result<_, DistillError>>()?))
+    }
+
     /// Writes the file whole or not at all.
     ///
     /// # Errors

@@ -93,7 +93,7 @@ fn tokens_teach_maps_and_maps_teach_tokens() {
         _ => Feature::Map(wave([2, 5, 7, 7], s, 0.41).detach().set_require_grad(leaf)),
     };
     for (student, teacher) in [(map, tokens), (tokens, map)] {
-        let book = ShapeBook { student: tap(student), teacher: tap(teacher), classes: 5 };
+        let book = ShapeBook { student: tap(student), teacher: tap(teacher), classes: 5, prompts: None };
         let method = build(SfkdConfig::default(), &book);
         let side = |shape, s, leaf| Features {
             logits: wave([2, 5], 0.3, 0.37),

@@ -3,6 +3,7 @@ mod families;
 mod fixtures;
 mod fusion;
 mod golden;
+mod hooks;
 mod layers;
 mod lora;
 mod networks;

@@ -1,5 +1,6 @@
 //! What a run leaves behind: metrics, results, the description of the machine, the report.
 mod metrics;
+mod prompts;
 mod proof;
 mod records;
 pub mod report;
@@ -7,6 +8,7 @@ mod run_info;
 mod seeds;
 
 pub use metrics::MetricsFile;
+pub use prompts::{MaskPictures, PictureImage, PromptResult, PromptTap, SetMasks, TapMasks};
 pub use proof::{PartProof, Proof, Reached, TapProof};
 pub use records::{ArmResult, EpochRecord, EpochResult, MetricLine, RunSummary, Scores, StepRecord, TeacherResult};
 pub use run_info::RunInfo;

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::SeedSummary;
+use super::{PromptResult, SeedSummary};
 use crate::recipe::label;
 
 /// JSON has no infinity and no NaN: they are written as `null` and read as NaN.
@@ -162,6 +162,9 @@ pub struct RunSummary {
     pub test_images: usize,
     /// The teacher, if there is one.
     pub teacher: Option<TeacherResult>,
+    /// The frequency prompts, if the run learns them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<PromptResult>,
     /// The trainings that are done, in the recipe's order: of the first arm with each seed, of the second, ...
     pub arms: Vec<ArmResult>,
     /// Each arm over its seeds so far, where the recipe has several.

@@ -29,6 +29,7 @@ fn recipe(name: &str) -> OptimizerRecipe {
         "sgd plain" => OptimizerRecipe::Sgd { lr: 0.1, momentum: 0.0, weight_decay: 0.0, nesterov: false },
         "sgd momentum decay" => OptimizerRecipe::Sgd { lr: 0.1, momentum: 0.9, weight_decay: 5e-2, nesterov: false },
         "sgd nesterov" => OptimizerRecipe::Sgd { lr: 0.1, momentum: 0.8, weight_decay: 1e-2, nesterov: true },
+        "adam decay" => OptimizerRecipe::Adam { lr: 0.1, betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.05 },
         "adamw" => OptimizerRecipe::Adamw { lr: 0.1, betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.05 },
         other => panic!("no recipe for {other}"),
     }

@@ -8,7 +8,7 @@ use subband_distill::Weight;
 use subband_models::{Network, TapInfo};
 
 use crate::TrainError;
-use crate::recipe::{ArmRecipe, Recipe};
+use crate::recipe::{ArmRecipe, PromptRecipe, Recipe};
 use crate::run::proof;
 use crate::setup::{Role, Setup};
 
@@ -40,6 +40,8 @@ pub struct Plan {
     pub teacher: Option<NetworkPlan>,
     /// The student.
     pub student: NetworkPlan,
+    /// The learning of frequency prompts, if the recipe asks for it.
+    pub prompts: Option<PromptPlan>,
     /// Several seeds, with each of which every arm is trained; empty for one.
     pub seeds: Vec<u64>,
     /// The arms.
@@ -105,6 +107,23 @@ pub struct ArmPlan {
     pub steps: usize,
 }
 
+/// The learning of frequency prompts.
+#[derive(Debug, Clone, Serialize)]
+pub struct PromptPlan {
+    /// Teacher taps that get prompts.
+    pub taps: Vec<String>,
+    /// Sets of prompts at each tap.
+    pub sets: Vec<String>,
+    /// Prompts of one set.
+    pub tokens: usize,
+    /// Numbers to learn.
+    pub params: usize,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Images of a step.
+    pub batch_size: usize,
+}
+
 /// A distillation term of a plan.
 #[derive(Debug, Clone, Serialize)]
 pub struct TermPlan {
@@ -159,6 +178,7 @@ impl Plan {
             }
             None => None,
         };
+        let prompts = recipe.prompts.as_ref().map(|given| prompt_plan(setup, given, device)).transpose()?;
         let student = setup.student(device)?;
         let weights = weights_text(recipe.student.weights.as_deref(), None);
         let arms = recipe.arms().iter().map(|arm| arm_plan(setup, arm, &student, device)).collect::<Result<_, _>>()?;
@@ -168,6 +188,7 @@ impl Plan {
             data: data_plan(setup),
             teacher,
             student: network_plan(setup, Role::Student, &student, weights)?,
+            prompts,
             seeds: recipe.seeds.clone(),
             arms,
             time: None,
@@ -211,10 +232,26 @@ fn network_plan(setup: &Setup, role: Role, network: &Network, weights: String) -
     })
 }
 
+fn prompt_plan(setup: &Setup, given: &PromptRecipe, device: &Device) -> Result<PromptPlan, TrainError> {
+    let prompts = crate::prompts::fresh(setup, given, device)?;
+    Ok(PromptPlan {
+        taps: prompts.taps().to_vec(),
+        sets: prompts.iter().next().map(|(_, sets)| sets.names()).unwrap_or_default(),
+        tokens: given.config.tokens,
+        params: prompts.num_params(),
+        steps: given.steps,
+        batch_size: given.batch_size,
+    })
+}
+
 fn arm_plan(setup: &Setup, arm: &ArmRecipe, student: &Network, device: &Device) -> Result<ArmPlan, TrainError> {
     let train = &setup.recipe.train;
     let mut terms = Vec::new();
     if let Some(book) = setup.book()? {
+        if crate::setup::has_prompts(arm) {
+            // Whether the prompts are there and fit their terms is seen when the terms are made.
+            setup.learner(arm, device)?;
+        }
         for term in &arm.terms {
             let place = format!("arm \"{}\", term \"{}\"", arm.name, term.name);
             let fail = |source| TrainError::distill(&place, source);

@@ -1,5 +1,5 @@
 //! A plan as tables for people.
-use super::{ArmPlan, NetworkPlan, Plan};
+use super::{ArmPlan, NetworkPlan, Plan, PromptPlan};
 use crate::table::{Table, duration, mebibytes, short};
 
 impl Plan {
@@ -7,6 +7,7 @@ impl Plan {
     pub fn tables(&self) -> Vec<Table> {
         let mut tables = vec![self.data_table(), self.network_table()];
         tables.extend(self.networks().map(tap_table));
+        tables.extend(self.prompts.as_ref().map(prompt_table));
         tables.push(self.arm_table());
         if self.arms.iter().any(|arm| !arm.terms.is_empty()) {
             tables.push(self.term_table());
@@ -85,6 +86,14 @@ impl Plan {
         }
         table
     }
+}
+
+fn prompt_table(prompts: &PromptPlan) -> Table {
+    let header = ["teacher taps", "sets", "prompts per set", "parameters", "steps", "batch"];
+    let mut table = Table::new("Frequency prompts, learned before the arms", &header);
+    let counts = [prompts.tokens, prompts.params, prompts.steps, prompts.batch_size].map(|n| n.to_string());
+    table.row([prompts.taps.join(" "), prompts.sets.join(" ")].into_iter().chain(counts));
+    table
 }
 
 /// `1, 2, 3`.

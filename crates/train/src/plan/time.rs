@@ -1,6 +1,7 @@
 //! Time estimate: a few real steps on random images.
 use std::time::Instant;
 
+use burn::optim::GradientsParams;
 use burn::prelude::*;
 use serde::Serialize;
 use subband_models::{Mode, Network};
@@ -8,8 +9,9 @@ use subband_models::{Mode, Network};
 use crate::TrainError;
 use crate::learner::Learner;
 use crate::optimizer::Optimizer;
-use crate::recipe::{ArmRecipe, TrainRecipe};
-use crate::run::step::{Micro, backward};
+use crate::prompts::Prompted;
+use crate::recipe::{ArmRecipe, PromptRecipe, TrainRecipe};
+use crate::run::step::{Micro, backward, scalar};
 use crate::setup::{Role, Setup};
 
 /// Estimated time of a run on an otherwise idle machine, without decoding of images.
@@ -51,6 +53,9 @@ pub(super) fn measure(setup: &Setup, device: &Device) -> Result<TimePlan, TrainE
             let autodiff = device.clone().autodiff();
             let learner = Learner::new(setup.teacher(&autodiff)?, Vec::new(), arm, Default::default());
             parts.push(part(setup, Role::Teacher, learner, train, None, device)?);
+        }
+        if let Some(given) = &recipe.prompts {
+            parts.push(prompts(setup, given, &network, device)?);
         }
         teacher = Some(network);
     }
@@ -98,4 +103,28 @@ fn part(
     let runs = if role == Role::Teacher { 1 } else { setup.recipe.trainings().len() };
     let steps = batches.div_ceil(train.accumulate) * train.epochs;
     Ok(TimePart { name, step_seconds, steps, runs, seconds: seconds * runs as f64 })
+}
+
+/// The learning of frequency prompts, with its passes over the test images: without, with fresh and with learned ones.
+fn prompts(setup: &Setup, given: &PromptRecipe, teacher: &Network, device: &Device) -> Result<TimePart, TrainError> {
+    let work = Prompted::new(setup, given, teacher, device)?;
+    let inputs = setup.random(given.batch_size, device);
+    let (mut best, mut pass) = (f64::INFINITY, f64::INFINITY);
+    for index in 0..=MEASURED {
+        let start = Instant::now();
+        let parts = work.parts(&inputs)?.into_iter().map(|part| part.value * part.weight);
+        let Some(loss) = parts.reduce(|sum, part| sum + part) else { continue };
+        let forward = scalar(loss.clone());
+        if !forward.is_finite() {
+            return Err(TrainError::Wiring(format!("the loss of the prompts is {forward} for random images")));
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        drop(GradientsParams::from_grads(loss.backward(), &work.prompts));
+        if index > 0 {
+            (best, pass) = (best.min(start.elapsed().as_secs_f64()), pass.min(seconds));
+        }
+    }
+    let tested = 3 * setup.splits.test.len();
+    let seconds = best * given.steps as f64 + pass / given.batch_size as f64 * tested as f64;
+    Ok(TimePart { name: "prompts".into(), step_seconds: best, steps: given.steps, runs: 1, seconds })
 }

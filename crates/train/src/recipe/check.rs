@@ -19,6 +19,9 @@ pub(super) fn check(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainErr
     if let Some(given) = recipe.teacher.as_ref().and_then(|teacher| teacher.train.as_ref()) {
         train(given, "teacher.train", reader)?;
     }
+    if let Some(prompts) = &recipe.prompts {
+        super::prompts::check(prompts, recipe.teacher.is_some(), reader)?;
+    }
     arms(recipe, reader)
 }
 
@@ -64,7 +67,7 @@ fn train(train: &TrainRecipe, path: &str, reader: &Reader<'_>) -> Result<(), Tra
     optimizer(&train.optimizer, &format!("{path}.optimizer"), reader)
 }
 
-fn optimizer(optimizer: &OptimizerRecipe, path: &str, reader: &Reader<'_>) -> Result<(), TrainError> {
+pub(super) fn optimizer(optimizer: &OptimizerRecipe, path: &str, reader: &Reader<'_>) -> Result<(), TrainError> {
     let lr = optimizer.lr();
     require(lr.is_finite() && lr > 0.0, &format!("{path}.lr"), reader, || format!("{lr} is not above 0"))?;
     let decay = |value: f64| {
@@ -82,7 +85,8 @@ fn optimizer(optimizer: &OptimizerRecipe, path: &str, reader: &Reader<'_>) -> Re
                 "needs a momentum above 0".into()
             })
         }
-        OptimizerRecipe::Adamw { betas, eps, weight_decay, .. } => {
+        OptimizerRecipe::Adam { betas, eps, weight_decay, .. }
+        | OptimizerRecipe::Adamw { betas, eps, weight_decay, .. } => {
             decay(*weight_decay)?;
             require(betas.iter().all(|b| (0.0..1.0).contains(b)), &format!("{path}.betas"), reader, || {
                 "both must be from 0 to below 1".into()

@@ -39,7 +39,10 @@ use crate::schedule::Schedule;
 
 mod check;
 mod overrides;
+mod prompts;
 mod read;
+
+pub use prompts::PromptRecipe;
 
 /// A whole run. Top level of the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +66,9 @@ pub struct Recipe {
     pub student: StudentRecipe,
     /// `[train]`: the budget, equal for all arms.
     pub train: TrainRecipe,
+    /// `[prompts]`: frequency prompts to learn inside the teacher before the arms, for FreeKD's terms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<PromptRecipe>,
     /// `[[arm]]`: the student's runs to compare. None: one arm, the student alone.
     #[serde(rename = "arm")]
     pub arms: Vec<ArmRecipe>,
@@ -117,7 +123,7 @@ pub struct TrainRecipe {
     /// Forward passes whose gradients are averaged for one optimiser step, at least 1. Default 1.
     #[serde(default = "one")]
     pub accumulate: usize,
-    /// `{ kind = "sgd" | "adamw", ... }`. Default SGD with rate 0.05, momentum 0.9, weight decay 5e-4.
+    /// `{ kind = "sgd" | "adam" | "adamw", ... }`. Default SGD with rate 0.05, momentum 0.9, weight decay 5e-4.
     #[serde(default)]
     pub optimizer: OptimizerRecipe,
     /// `{ kind = "constant" | "step" | "cosine" | "polynomial", ... }`. Default cosine.
@@ -171,6 +177,20 @@ pub enum OptimizerRecipe {
         #[serde(default)]
         nesterov: bool,
     },
+    /// Adam (Kingma, Ba 2015); the weight decay is added to the gradient.
+    Adam {
+        /// Learning rate, above 0.
+        lr: f64,
+        /// Decay of the two moments, each 0 to below 1. Default [0.9, 0.999].
+        #[serde(default = "betas")]
+        betas: [f64; 2],
+        /// Added to the root of the second moment, above 0. Default 1e-8.
+        #[serde(default = "epsilon")]
+        eps: f64,
+        /// L2 penalty, 0 or more. Default 0.
+        #[serde(default)]
+        weight_decay: f64,
+    },
     /// Adam with decoupled weight decay (Loshchilov, Hutter 2019).
     Adamw {
         /// Learning rate, above 0.
@@ -217,7 +237,7 @@ impl OptimizerRecipe {
     /// The full learning rate.
     pub fn lr(&self) -> f64 {
         match self {
-            Self::Sgd { lr, .. } | Self::Adamw { lr, .. } => *lr,
+            Self::Sgd { lr, .. } | Self::Adam { lr, .. } | Self::Adamw { lr, .. } => *lr,
         }
     }
 
@@ -225,7 +245,7 @@ impl OptimizerRecipe {
     pub fn slots(&self) -> usize {
         match self {
             Self::Sgd { momentum, .. } => usize::from(*momentum > 0.0),
-            Self::Adamw { .. } => 2,
+            Self::Adam { .. } | Self::Adamw { .. } => 2,
         }
     }
 }

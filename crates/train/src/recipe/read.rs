@@ -55,7 +55,7 @@ pub(super) struct Reader<'a> {
     text: &'a str,
 }
 
-const ROOT_KEYS: [&str; 8] = ["name", "seed", "seeds", "data", "teacher", "student", "train", "arm"];
+const ROOT_KEYS: [&str; 9] = ["name", "seed", "seeds", "data", "teacher", "student", "train", "prompts", "arm"];
 
 impl Reader<'_> {
     fn recipe(&self, mut root: Table, default_name: &str) -> Result<Recipe, TrainError> {
@@ -65,6 +65,10 @@ impl Reader<'_> {
         let train = self.train(self.table(&mut root, "train")?, "train")?;
         let teacher = match root.contains_key("teacher") {
             true => Some(self.teacher(self.table(&mut root, "teacher")?, &train)?),
+            false => None,
+        };
+        let prompts = match root.contains_key("prompts") {
+            true => Some(self.prompts(self.table(&mut root, "prompts")?)?),
             false => None,
         };
         let arms = match root.remove("arm") {
@@ -92,6 +96,7 @@ impl Reader<'_> {
             teacher,
             student: self.section::<StudentRecipe>(self.table(&mut root, "student")?, "student")?,
             train,
+            prompts,
             arms,
         })
     }
@@ -216,12 +221,12 @@ impl Reader<'_> {
         value.try_into().map_err(|error| self.bad(path, error.message()))
     }
 
-    fn section<T: DeserializeOwned>(&self, table: Table, path: &str) -> Result<T, TrainError> {
+    pub(super) fn section<T: DeserializeOwned>(&self, table: Table, path: &str) -> Result<T, TrainError> {
         table.try_into().map_err(|error: toml::de::Error| self.locate(&error, path))
     }
 
     /// Reads a table inside a section only for its errors, which then name the inner path.
-    fn check<T: DeserializeOwned>(&self, value: &Value, path: &str) -> Result<(), TrainError> {
+    pub(super) fn check<T: DeserializeOwned>(&self, value: &Value, path: &str) -> Result<(), TrainError> {
         self.section::<T>(self.as_table(value.clone(), path)?, path).map(|_| ())
     }
 
@@ -247,7 +252,7 @@ impl Reader<'_> {
         self.bad(&path, message)
     }
 
-    fn known(&self, key: &str, path: &str, known: &[&str]) -> Result<(), TrainError> {
+    pub(super) fn known(&self, key: &str, path: &str, known: &[&str]) -> Result<(), TrainError> {
         if known.contains(&key) { Ok(()) } else { Err(self.unknown(key, path, known)) }
     }
 

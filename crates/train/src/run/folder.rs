@@ -2,6 +2,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
@@ -11,7 +12,7 @@ use crate::recipe::{ArmRecipe, Recipe};
 use crate::{TrainError, files};
 
 /// Keys that may change between the sessions of a run, because no result depends on them.
-const FREE: [&str; 8] = [
+const FREE: [&str; 9] = [
     "name",
     "arm",
     "data.workers",
@@ -19,6 +20,7 @@ const FREE: [&str; 8] = [
     "train.checkpoint_every",
     "train.eval_batch_size",
     "teacher.train.checkpoint_every",
+    "prompts.checkpoint_every",
     "teacher.train.eval_batch_size",
 ];
 
@@ -80,18 +82,33 @@ impl Folder {
         write_json(&self.path.join("results.json"), summary)
     }
 
+    /// The folder of the prompts.
+    pub fn prompts(&self) -> ArmFolder {
+        ArmFolder { path: self.path.join("prompts") }
+    }
+
+    /// The file of the learned prompts.
+    pub fn prompt_file(&self) -> PathBuf {
+        self.path.join("prompts.safetensors")
+    }
+
+    /// Hash of everything that the prompts depend on.
+    pub fn prompt_fingerprint(&self) -> String {
+        let mut table = self.table(None);
+        table.remove("student");
+        table.remove("train");
+        hash(&table)
+    }
+
     /// Hash of everything that the weights of an arm (`None`: of the teacher) depend on; `seed` is that of one of
     /// several trainings.
     pub fn fingerprint(&self, arm: Option<&ArmRecipe>, seed: Option<u64>) -> String {
-        let mut recipe = self.recipe.clone();
-        recipe.arms = arm.cloned().into_iter().collect();
-        recipe.seeds.clear();
-        let mut table = table_of(&recipe);
+        let mut table = self.table(arm);
         if let Some(seed) = seed {
             table.insert("training_seed".into(), Value::String(seed.to_string()));
         }
-        for key in FREE.iter().filter(|key| **key != "arm") {
-            remove(&mut table, key);
+        if !arm.is_some_and(crate::setup::learned_prompts) {
+            table.remove("prompts");
         }
         match arm {
             None => {
@@ -101,8 +118,19 @@ impl Folder {
             Some(arm) if arm.terms.is_empty() => drop(table.remove("teacher")),
             Some(_) => {}
         }
-        let hash = Sha256::digest(toml::to_string(&table).unwrap_or_default().as_bytes());
-        hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        hash(&table)
+    }
+
+    /// The recipe with at most one arm, without the keys that no result depends on.
+    fn table(&self, arm: Option<&ArmRecipe>) -> Table {
+        let mut recipe = self.recipe.clone();
+        recipe.arms = arm.cloned().into_iter().collect();
+        recipe.seeds.clear();
+        let mut table = table_of(&recipe);
+        for key in FREE.iter().filter(|key| **key != "arm") {
+            remove(&mut table, key);
+        }
+        table
     }
 }
 
@@ -133,22 +161,39 @@ impl ArmFolder {
     /// # Errors
     /// A result of another recipe.
     pub fn result(&self, fingerprint: &str) -> Result<Option<ArmResult>, TrainError> {
-        let path = self.file("result.json");
+        self.stamped("result.json", fingerprint)
+    }
+
+    pub fn write_result(&self, fingerprint: &str, result: &ArmResult) -> Result<(), TrainError> {
+        self.write_stamped("result.json", fingerprint, result)
+    }
+
+    /// A file that [`ArmFolder::write_stamped`] wrote, if it is there.
+    ///
+    /// # Errors
+    /// A damaged file, or one of another recipe.
+    pub fn stamped<T: DeserializeOwned>(&self, name: &str, fingerprint: &str) -> Result<Option<T>, TrainError> {
+        let path = self.file(name);
         if !path.exists() {
             return Ok(None);
         }
         let bad = |message: &str| TrainError::Resume { path: path.clone(), message: message.into() };
-        let stamped: Stamped<ArmResult> = serde_json::from_slice(&files::read(&path)?)
-            .map_err(|_| bad("the file is damaged; delete it to finish the arm again from its checkpoint"))?;
+        let stamped: Stamped<T> = serde_json::from_slice(&files::read(&path)?)
+            .map_err(|_| bad("the file is damaged; delete it to finish this part again from its checkpoint"))?;
         if stamped.fingerprint != fingerprint {
-            return Err(bad("the arm was finished under another recipe; choose another folder with --out"));
+            return Err(bad("this part was finished under another recipe; choose another folder with --out"));
         }
         Ok(Some(stamped.value))
     }
 
-    pub fn write_result(&self, fingerprint: &str, result: &ArmResult) -> Result<(), TrainError> {
-        let stamped = Stamped { fingerprint: fingerprint.into(), value: result.clone() };
-        write_json(&self.file("result.json"), &stamped)
+    /// Writes a value with what it belongs to.
+    pub fn write_stamped<T: Serialize + Clone>(
+        &self,
+        name: &str,
+        fingerprint: &str,
+        value: &T,
+    ) -> Result<(), TrainError> {
+        write_json(&self.file(name), &Stamped { fingerprint: fingerprint.into(), value: value.clone() })
     }
 
     /// Test figures of an untrained teacher, if they are there and of this recipe.
@@ -171,6 +216,11 @@ pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Tra
         .map_err(|error| TrainError::Write { path: path.into(), source: error.into() })?;
     text.push('\n');
     files::write_atomic(path, text.as_bytes())
+}
+
+fn hash(table: &Table) -> String {
+    let hash = Sha256::digest(toml::to_string(table).unwrap_or_default().as_bytes());
+    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn table_of(recipe: &Recipe) -> Table {

@@ -14,12 +14,14 @@
 //! arms/<slug>/nonfinite/           state before a step that gave NaN
 //! arms/<slug>-seed<n>/...          in the place of arms/<slug>, one for each of several seeds
 //! arms/teacher/...                 the same for the teacher, if the run trains it
+//! prompts.safetensors, prompts/... frequency prompts, if the run learns them
 //! ```
 mod arm;
 mod auto;
 mod folder;
 mod nonfinite;
 mod progress;
+mod prompts;
 pub(crate) mod proof;
 mod state;
 pub(crate) mod step;
@@ -34,7 +36,7 @@ use burn::prelude::*;
 use subband_models::{Network, weights};
 
 use crate::evaluate::evaluate_with;
-use crate::evidence::{ArmResult, RunSummary, TeacherResult, over_seeds};
+use crate::evidence::{ArmResult, PromptResult, RunSummary, TeacherResult, over_seeds};
 use crate::learner::Learner;
 use crate::plan::Plan;
 use crate::recipe::{ArmRecipe, Recipe};
@@ -45,6 +47,7 @@ use arm::ArmRun;
 pub(crate) use auto::AutoWeights;
 use folder::Folder;
 pub use progress::{Event, Progress, Silent};
+use prompts::PromptRun;
 
 /// How to run.
 pub struct RunOptions<'a> {
@@ -90,7 +93,8 @@ impl Runner<'_> {
         let trainings = recipe.trainings();
         let total = arms.len() * trainings.len();
         let trained = recipe.teacher.as_ref().is_some_and(|teacher| teacher.train.is_some());
-        let started = Event::RunStarted { name: &recipe.name, arms: total + usize::from(trained) };
+        let before = usize::from(trained) + usize::from(recipe.prompts.is_some());
+        let started = Event::RunStarted { name: &recipe.name, arms: total + before };
         if progress.event(started).is_break() {
             return Err(TrainError::Stopped { arm: recipe.name.clone(), step: 0 });
         }
@@ -99,6 +103,7 @@ impl Runner<'_> {
             finished: false,
             test_images: self.setup.splits.test.len(),
             teacher: None,
+            prompts: None,
             arms: Vec::new(),
             over_seeds: Vec::new(),
             folder: self.folder.path().to_path_buf(),
@@ -111,6 +116,9 @@ impl Runner<'_> {
             }
             None => None,
         };
+        if let (Some(network), Some(result)) = (&teacher, &summary.teacher) {
+            summary.prompts = self.prompts(network, result.test, progress)?;
+        }
         self.folder.write_results(&summary)?;
         for (arm, seed) in arms.iter().flat_map(|arm| trainings.iter().map(move |seed| (arm, *seed))) {
             let result = self.arm(arm, seed, teacher.as_ref(), progress)?;
@@ -162,6 +170,31 @@ impl Runner<'_> {
         (result.epochs, result.seconds) = (done.epochs, done.seconds);
         result.test = Scores { top1: done.best.test_top1, top5: done.best.test_top5, loss: done.best.test_loss };
         Ok((network, result))
+    }
+
+    /// The prompts that the recipe asks for, which the arms then use.
+    fn prompts(
+        &mut self,
+        teacher: &Network,
+        scores: Scores,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<PromptResult>, TrainError> {
+        let Some(recipe) = &self.setup.recipe.prompts else { return Ok(None) };
+        let file = self.folder.prompt_file();
+        let phase = PromptRun {
+            setup: self.setup,
+            recipe,
+            folder: &self.folder.prompts(),
+            file: file.clone(),
+            fingerprint: self.folder.prompt_fingerprint(),
+            device: self.device.clone(),
+            index: self.next(),
+            teacher,
+            scores,
+        };
+        let result = phase.run(progress)?;
+        self.setup.learned(&file, &self.device)?;
+        Ok(Some(result))
     }
 
     /// Test figures of a teacher that is not trained here; kept in the folder, so that a resumed run has them.

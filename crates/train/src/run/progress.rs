@@ -36,6 +36,22 @@ pub enum Event<'a> {
         /// Place among the arms, from 0.
         index: usize,
     },
+    /// The learning of the frequency prompts begins or continues; it has an `ArmSkipped` and `Step`s like an arm.
+    PromptsStarted {
+        /// Place among the arms, from 0.
+        index: usize,
+        /// Optimiser steps.
+        steps: usize,
+        /// Images of a step.
+        batch_size: usize,
+        /// Steps already done by an earlier run.
+        done_steps: usize,
+    },
+    /// The prompts are learned and written.
+    PromptsEnded {
+        /// What came of them.
+        result: &'a crate::evidence::PromptResult,
+    },
     /// Every part of the arm's loss was shown to be alive; comes after the start of an arm, not of a resumed one.
     Proved {
         /// Name.

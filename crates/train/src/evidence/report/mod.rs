@@ -5,7 +5,9 @@
 
 mod chart;
 mod environment;
+mod masks;
 mod page;
+mod png;
 mod proof;
 mod read;
 mod rows;

@@ -1,6 +1,7 @@
 //! The page: its sections in reading order.
 
 use super::chart::{Dot, LineChart, Series, axis_number, dot_plot};
+use super::masks;
 use super::environment::environment;
 use super::proof::proof;
 use super::read::{Arm, Run, is_task};
@@ -16,6 +17,7 @@ pub(super) fn html(run: &Run) -> String {
         results(run),
         accuracy(run),
         losses(run),
+        prompts(run),
         proof(run),
         recipe(run),
         environment(run),
@@ -331,6 +333,22 @@ fn term_points(arm: &Arm, name: &str) -> Vec<(f64, f64)> {
             (!values.is_empty()).then(|| (step, values.iter().sum::<f64>() / values.len() as f64))
         })
         .collect()
+}
+
+fn prompts(run: &Run) -> String {
+    let arm = |name: &str, keep: fn(&str) -> bool| {
+        let mut arm = Arm { name: name.into(), steps: run.prompt_steps.clone(), ..Arm::default() };
+        for step in &mut arm.steps {
+            let kept = std::mem::take(&mut step.terms).into_iter().filter(|(term, _)| keep(term));
+            let short = |term: String| term.strip_prefix("dissimilarity.").map_or(term.clone(), String::from);
+            step.terms = kept.map(|(term, value)| (short(term), value)).collect();
+        }
+        arm
+    };
+    // The task's loss and the dissimilarities are not in one unit.
+    let task = loss_figure(run, &arm("Task loss with prompts", is_task));
+    let masks = loss_figure(run, &arm("Dissimilarity of the masks", |term| !is_task(term)));
+    masks::section(run.prompts.as_ref(), run.pictures.as_ref(), &format!("{task}{masks}"))
 }
 
 fn recipe(run: &Run) -> String {

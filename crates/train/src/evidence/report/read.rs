@@ -6,8 +6,9 @@
 
 use super::ReportError;
 use super::rows::rows;
-use crate::evidence::Proof;
+use crate::evidence::{MaskPictures, PromptResult, Proof};
 use crate::recipe::{ArmRecipe, label};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,10 @@ pub(super) struct Run {
     /// Several seeds; empty for one.
     pub seeds: Vec<u64>,
     pub test_images: Option<f64>,
+    pub prompts: Option<PromptResult>,
+    pub pictures: Option<MaskPictures>,
+    /// The steps in which the prompts were learned.
+    pub prompt_steps: Vec<Step>,
 }
 
 /// One trained network: an arm of the comparison, or the teacher.
@@ -116,6 +121,10 @@ pub(super) fn run(dir: &Path) -> Result<Run, ReportError> {
     if run.name.is_empty() {
         run.name = dir.file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
     }
+    let prompts = dir.join("prompts");
+    run.prompts = record(&prompts.join("result.json"))?;
+    run.pictures = record(&prompts.join("masks.json"))?;
+    run.prompt_steps = metrics(&prompts.join("metrics.jsonl"))?.1;
     for (slug, folder) in folders {
         attach(&mut run, &slug, &folder)?;
     }
@@ -307,6 +316,11 @@ fn text(path: &Path) -> Result<Option<String>, ReportError> {
 fn json(path: &Path) -> Result<Option<Value>, ReportError> {
     let Some(text) = text(path)? else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(|source| ReportError::Json { path: path.to_path_buf(), source })
+}
+
+/// A file that this program wrote whole; one of another version is left out.
+fn record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ReportError> {
+    Ok(json(path)?.and_then(|value| serde_json::from_value(value).ok()))
 }
 
 fn number(value: &Value, key: &str) -> Option<f64> {
