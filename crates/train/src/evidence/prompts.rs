@@ -51,7 +51,7 @@ pub struct PromptTap {
 /// `prompts/masks.json`: the learned masks over a few test images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MaskPictures {
-    /// The transform of the bands: the masks of `dwt` lie over the places of the image, all others over frequencies.
+    /// The transform of the bands: masks of `dwt` and `none` lie over the places of the image, others over frequencies.
     pub transform: String,
     /// The images.
     pub images: Vec<PictureImage>,

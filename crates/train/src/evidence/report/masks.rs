@@ -73,7 +73,7 @@ fn figures(pictures: &MaskPictures) -> String {
          of the tap.",
     );
     // A mask over frequencies has no place in the image.
-    let places = pictures.transform == "dwt";
+    let places = matches!(pictures.transform.as_str(), "dwt" | "none");
     html.push_str(if places {
         " It is drawn over the image, one square for each of its values.</p>"
     } else {

@@ -130,6 +130,7 @@ pub(super) fn pictures(run: &PromptRun<'_>, network: &Network, learned: &Prompts
         FrequencyKind::Dwt => "dwt",
         FrequencyKind::Dft => "dft",
         FrequencyKind::Dct => "dct",
+        FrequencyKind::None => "none",
     };
     Ok(MaskPictures { transform: transform.into(), images, taps })
 }
