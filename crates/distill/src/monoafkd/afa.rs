@@ -24,7 +24,7 @@
 use burn::module::Param;
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
-use subband_kernels::crossed_attention::{crossed_attention, is_fused};
+use subband_kernels::crossed_attention::{crossed_attention, is_fused, kept_bytes};
 use subband_kernels::layout::channels_last;
 use subband_kernels::linear::linear;
 
@@ -108,8 +108,7 @@ impl AfaConfig {
     /// keeps (a byte per pair of tokens where it is fused, otherwise the weights of all heads).
     pub fn largest_temporary(&self, batch: usize, size: (usize, usize)) -> usize {
         let part = |(l, g): (usize, usize)| {
-            let kept =
-                if is_fused(l, g) { (l * l * g.next_multiple_of(16)).div_ceil(4) } else { self.heads * g * l * l };
+            let kept = if is_fused(l, g) { kept_bytes(l, g).div_ceil(4) } else { self.heads * g * l * l };
             kept.max(3 * self.channels * l * g)
         };
         self.parts(batch, size).into_iter().map(part).max().unwrap_or(0)

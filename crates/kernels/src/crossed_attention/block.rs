@@ -1,9 +1,10 @@
-//! Sixteen groups at once: plain arithmetic on lanes.
+//! Sixty-four groups at once: plain arithmetic on lanes.
 use crate::exponential::exp_of_negative;
 use crate::simd::multiversion;
 
-/// Groups side by side.
-pub(super) const WIDTH: usize = 16;
+/// Groups side by side. Four vectors of AVX-512: loops over fewer lanes are unrolled before they are vectorised, and then
+/// run across the columns with gathers, several times slower.
+pub(super) const WIDTH: usize = 64;
 
 /// One number of each group.
 pub(super) type Lanes = [f32; WIDTH];
@@ -55,6 +56,23 @@ impl Side {
     }
 }
 
+impl Side {
+    fn clear(&mut self) {
+        self.0.iter_mut().for_each(|part| part.fill(ZERO));
+    }
+
+    /// Into the columns of a head of `[L, 3 C]`.
+    #[inline(always)]
+    fn store(&self, sizes: Sizes, head: usize, to: &mut [Lanes]) {
+        let d = sizes.depth();
+        for (token, to) in to.chunks_exact_mut(3 * sizes.columns).enumerate() {
+            for (part, from) in self.0.iter().enumerate() {
+                to[part * sizes.columns + head * d..][..d].copy_from_slice(&from[token * d..][..d]);
+            }
+        }
+    }
+}
+
 /// `to[token][c]` from the columns `column ..` of rows of length `row`. Lanes beyond the last group are zero.
 #[inline(always)]
 fn load(sizes: Sizes, x: &[f32], [block, row, column]: [usize; 3], to: &mut [Lanes]) {
@@ -77,6 +95,9 @@ pub(super) struct Scratch {
     teacher: Side,
     /// The gradient of the difference of one head, `[L, d]`.
     gradient: Vec<Lanes>,
+    /// The gradients of one head of student and teacher. Side by side they stay in the cache, which their places in the
+    /// rows of the result, a multiple of 4 KiB apart, would not.
+    slopes: [Side; 2],
     /// Rows of weights, `[L]` each.
     rows: [Vec<Lanes>; 2],
     /// Sum over heads of P_s - P_t, `[L, L]`.
@@ -91,6 +112,7 @@ impl Scratch {
             student: Side::new(sizes),
             teacher: Side::new(sizes),
             gradient: lanes(if backward { l * sizes.depth() } else { 0 }),
+            slopes: [(); 2].map(|()| Side::new(if backward { sizes } else { Sizes { tokens: 0, ..sizes } })),
             rows: [lanes(l), lanes(l)],
             apart: lanes(if backward { 0 } else { l * l }),
         }
@@ -191,22 +213,23 @@ fn differentiate_body(
 ) {
     let Inputs { sizes, block, .. } = inputs;
     let d = sizes.depth();
-    let Scratch { student, teacher, gradient: e, rows, .. } = scratch;
+    let Scratch { student, teacher, gradient: e, slopes: [student_slopes, teacher_slopes], rows, .. } = scratch;
     let ((to_student, _), (to_teacher, _)) = (to_student.as_chunks_mut(), to_teacher.as_chunks_mut());
     let (signs, _) = gradient.signs.as_chunks::<WIDTH>();
     for head in 0..sizes.heads {
         student.load(sizes, inputs.student, block, head);
         teacher.load(sizes, inputs.teacher, block, head);
         load(sizes, gradient.difference, [block, sizes.columns, head * d], e);
-        for sign in [1.0, -1.0] {
-            let (asks, tells, to_asking, to_telling) = if sign > 0.0 {
-                (&student.0, &teacher.0, &mut *to_student, &mut *to_teacher)
-            } else {
-                (&teacher.0, &student.0, &mut *to_teacher, &mut *to_student)
-            };
-            let direction = Direction { sizes, head, sign, asks, tells, gradient: e };
-            differentiate_direction(direction, signs, sign * gradient.distance, rows, [to_asking, to_telling]);
-        }
+        student_slopes.clear();
+        teacher_slopes.clear();
+        let forth = Direction { sizes, sign: 1.0, asks: &student.0, tells: &teacher.0, gradient: e };
+        let to = [&mut *student_slopes, &mut *teacher_slopes];
+        differentiate_direction(forth, signs, gradient.distance, rows, to);
+        let back = Direction { sign: -1.0, asks: &teacher.0, tells: &student.0, ..forth };
+        let to = [&mut *teacher_slopes, &mut *student_slopes];
+        differentiate_direction(back, signs, -gradient.distance, rows, to);
+        student_slopes.store(sizes, head, to_student);
+        teacher_slopes.store(sizes, head, to_teacher);
     }
 }
 
@@ -214,7 +237,6 @@ fn differentiate_body(
 #[derive(Clone, Copy)]
 struct Direction<'a> {
     sizes: Sizes,
-    head: usize,
     /// 1 for P_s, -1 for P_t.
     sign: f32,
     /// The side whose queries are used.
@@ -230,11 +252,11 @@ fn differentiate_direction(
     signs: &[[i8; WIDTH]],
     distance: f32,
     [weights, slopes]: &mut [Vec<Lanes>; 2],
-    [to_asking, to_telling]: [&mut [Lanes]; 2],
+    [to_asking, to_telling]: [&mut Side; 2],
 ) {
-    let (l, d, c) = (it.sizes.tokens, it.sizes.depth(), it.sizes.columns);
+    let (l, d) = (it.sizes.tokens, it.sizes.depth());
     let ([queries, _, _], [_, keys, values]) = (it.asks, it.tells);
-    let at = |token: usize, part: usize| token * 3 * c + part * c + it.head * d;
+    let ([to_queries, _, _], [_, to_keys, to_values]) = (&mut to_asking.0, &mut to_telling.0);
     for i in 0..l {
         let (query, e) = (&queries[i * d..][..d], &it.gradient[i * d..][..d]);
         attend(query, keys, it.sizes.scale(), weights);
@@ -251,12 +273,23 @@ fn differentiate_direction(
                 slope[lane] = it.sizes.scale() * p[lane] * (slope[lane] - mean[lane]);
             }
         }
-        mix(slopes, keys, 1.0, &mut to_asking[at(i, 0)..][..d]);
-        for (j, (slope, p)) in slopes.iter().zip(weights.iter()).enumerate() {
-            spread(slope, query, 1.0, &mut to_telling[at(j, 1)..][..d]);
-            spread(p, e, it.sign, &mut to_telling[at(j, 2)..][..d]);
+        mix(slopes, keys, 1.0, &mut to_queries[i * d..][..d]);
+        let to = to_keys.chunks_exact_mut(d).zip(to_values.chunks_exact_mut(d));
+        for ((slope, p), (to_key, to_value)) in slopes.iter().zip(weights.iter()).zip(to) {
+            spread(slope, query, 1.0, to_key);
+            spread(p, e, it.sign, to_value);
         }
     }
+}
+
+/// `sum + a b` on every lane.
+#[inline(always)]
+fn multiply_add(sum: Lanes, a: &Lanes, b: &Lanes) -> Lanes {
+    let mut out = sum;
+    for lane in 0..WIDTH {
+        out[lane] += a[lane] * b[lane];
+    }
+    out
 }
 
 /// `out += sign p x` for each column.
@@ -264,9 +297,7 @@ fn differentiate_direction(
 fn spread(p: &Lanes, x: &[Lanes], sign: f32, out: &mut [Lanes]) {
     let p = p.map(|v| sign * v);
     for (out, x) in out.iter_mut().zip(x) {
-        for lane in 0..WIDTH {
-            out[lane] += p[lane] * x[lane];
-        }
+        *out = multiply_add(*out, &p, x);
     }
 }
 
@@ -283,10 +314,14 @@ fn attend(q: &[Lanes], k: &[Lanes], scale: f32, row: &mut [Lanes]) {
     }
     let mut sum = ZERO;
     for v in row.iter_mut() {
+        let mut weight = *v;
         for lane in 0..WIDTH {
-            v[lane] = exp_of_negative(scale * (v[lane] - most[lane]));
-            sum[lane] += v[lane];
+            weight[lane] = exp_of_negative(scale * (weight[lane] - most[lane]));
         }
+        for lane in 0..WIDTH {
+            sum[lane] += weight[lane];
+        }
+        *v = weight;
     }
     let inverse = sum.map(f32::recip);
     for v in row.iter_mut() {
@@ -303,24 +338,18 @@ fn dots(q: &[Lanes], k: &[Lanes], row: &mut [Lanes]) {
     let (fours, rest) = row.as_chunks_mut::<4>();
     let (many, few) = k.split_at(fours.len() * 4 * d);
     for (out, k) in fours.iter_mut().zip(many.chunks_exact(4 * d)) {
-        let mut sums = [ZERO; 4];
-        for (c, q) in q.iter().enumerate() {
-            for (j, sum) in sums.iter_mut().enumerate() {
-                for lane in 0..WIDTH {
-                    sum[lane] += q[lane] * k[j * d + c][lane];
-                }
-            }
+        let ((a, b), (c, e)) = (k[..2 * d].split_at(d), k[2 * d..].split_at(d));
+        let (mut s0, mut s1, mut s2, mut s3) = (ZERO, ZERO, ZERO, ZERO);
+        for ((((q, a), b), c), e) in q.iter().zip(a).zip(b).zip(c).zip(e) {
+            s0 = multiply_add(s0, q, a);
+            s1 = multiply_add(s1, q, b);
+            s2 = multiply_add(s2, q, c);
+            s3 = multiply_add(s3, q, e);
         }
-        *out = sums;
+        *out = [s0, s1, s2, s3];
     }
     for (out, k) in rest.iter_mut().zip(few.chunks_exact(d)) {
-        let mut sum = ZERO;
-        for (q, k) in q.iter().zip(k) {
-            for lane in 0..WIDTH {
-                sum[lane] += q[lane] * k[lane];
-            }
-        }
-        *out = sum;
+        *out = q.iter().zip(k).fold(ZERO, |sum, (q, k)| multiply_add(sum, q, k));
     }
 }
 
@@ -331,30 +360,21 @@ fn mix(p: &[Lanes], v: &[Lanes], sign: f32, out: &mut [Lanes]) {
     let (fours, rest) = out.as_chunks_mut::<4>();
     let done = 4 * fours.len();
     for (k, out) in fours.iter_mut().enumerate() {
-        let mut sums = [ZERO; 4];
+        let (mut s0, mut s1, mut s2, mut s3) = (ZERO, ZERO, ZERO, ZERO);
         for (p, v) in p.iter().zip(v.chunks_exact(d)) {
-            let v = &v[4 * k..][..4];
-            for (sum, v) in sums.iter_mut().zip(v) {
-                for lane in 0..WIDTH {
-                    sum[lane] += p[lane] * v[lane];
-                }
-            }
+            let [a, b, c, e] = &v.as_chunks::<4>().0[k];
+            s0 = multiply_add(s0, p, a);
+            s1 = multiply_add(s1, p, b);
+            s2 = multiply_add(s2, p, c);
+            s3 = multiply_add(s3, p, e);
         }
-        for (out, sum) in out.iter_mut().zip(&sums) {
-            for lane in 0..WIDTH {
-                out[lane] += sign * sum[lane];
-            }
+        let sign = [sign; WIDTH];
+        for (out, sum) in out.iter_mut().zip([s0, s1, s2, s3]) {
+            *out = multiply_add(*out, &sign, &sum);
         }
     }
     for (c, out) in rest.iter_mut().enumerate() {
-        let mut sum = ZERO;
-        for (p, v) in p.iter().zip(v.chunks_exact(d)) {
-            for lane in 0..WIDTH {
-                sum[lane] += p[lane] * v[done + c][lane];
-            }
-        }
-        for lane in 0..WIDTH {
-            out[lane] += sign * sum[lane];
-        }
+        let sum = p.iter().zip(v.chunks_exact(d)).fold(ZERO, |sum, (p, v)| multiply_add(sum, p, &v[done + c]));
+        *out = multiply_add(*out, &[sign; WIDTH], &sum);
     }
 }

@@ -15,7 +15,7 @@
 //! dS_ij = P_ij (dP_ij - sum_k P_ik dP_ik) / sqrt(d)       dq_s = dS_s k_t      dk_t = dS_s^T q_s      dv_t = P_s^T E
 //!                                                         dq_t = dS_t k_s      dk_s = dS_t^T q_t      dv_s = -P_t^T E
 //! ```
-//! On Flex a task takes 16 groups side by side, one per lane, so that every step is whole vectors whatever d and L are.
+//! On Flex a task takes 64 groups side by side, one per lane, so that every step is whole vectors whatever d and L are.
 //! Of the forward pass only the signs are kept, a byte for each pair of tokens of a group; the weights, which would take
 //! `8 heads L L G` bytes, are computed again in the backward pass.
 use burn::backend::{
@@ -60,15 +60,20 @@ pub trait CrossedAttentionGradients: Backend {
 }
 
 /// Tokens up to which a task's table of `L x L` lanes stays in the caches.
-const MOST_TOKENS: usize = 256;
+const MOST_TOKENS: usize = 128;
 
 /// Groups from which on lanes are filled well enough.
-const LEAST_GROUPS: usize = 8;
+const LEAST_GROUPS: usize = 32;
 
-/// Whether the comparison of these inputs runs without storing attention weights (in f32 on Flex; at most 256 tokens and
-/// at least 8 groups).
+/// Whether the comparison of these inputs runs without storing attention weights (in f32 on Flex; at most 128 tokens and
+/// at least 32 groups).
 pub fn is_fused(tokens: usize, groups: usize) -> bool {
     (1..=MOST_TOKENS).contains(&tokens) && groups >= LEAST_GROUPS
+}
+
+/// Bytes of signs that a fused comparison keeps for its backward pass.
+pub fn kept_bytes(tokens: usize, groups: usize) -> usize {
+    tokens * tokens * groups.next_multiple_of(block::WIDTH)
 }
 
 /// `O_s - O_t` and `mean |A_s - A_t|`; differentiable in both inputs, on every backend.
