@@ -1,8 +1,8 @@
 //! The page: its sections in reading order.
 
 use super::chart::{Dot, LineChart, Series, axis_number, dot_plot};
-use super::masks;
 use super::environment::environment;
+use super::masks;
 use super::proof::proof;
 use super::read::{Arm, Run, is_task};
 use super::text::{count, duration, escape, grouped, loss, percent, points, spread};
