@@ -3,7 +3,7 @@
 The counterpart of crates/distill/benches/methods.rs; prints `case<TAB>shape<TAB>median<TAB>minimum<TAB>MiB` with times in
 milliseconds and the growth of the peak resident memory. Each case runs in a process of its own. The formulas are those of
 the released codes; `freekd, one mask` is the cheaper form of FreeKD's loss in which the mean over tokens is taken of the
-masks instead of the products.
+masks instead of the products; `no adapter` leaves out its 1x1 convolution of the student.
 """
 import subprocess
 import sys
@@ -26,7 +26,7 @@ dwt = DWTForward(J=3, wave="haar", mode="zero")
 def freekd(students, teachers, parts, one_mask):
     loss = 0
     for s, t, (conv, prompts) in zip(students, teachers, parts):
-        _, student = dwt(conv(s))
+        _, student = dwt(conv(s) if conv else s)
         with torch.no_grad():
             _, teacher = dwt(t)
         for a, b, prompt in zip(student, teacher, prompts):
@@ -82,7 +82,8 @@ def case(name):
     students = [torch.randn(shape, requires_grad=True) for shape in shapes]
     teachers = [torch.randn(shape) for shape in shapes]
     if name.startswith("freekd"):
-        parts = [(torch.nn.Conv2d(s[1], s[1], 1), 0.01 * torch.randn(3, 6, s[1])) for s in shapes]
+        adapter = lambda channels: None if "no adapter" in name else torch.nn.Conv2d(channels, channels, 1)
+        parts = [(adapter(s[1]), 0.01 * torch.randn(3, 6, s[1])) for s in shapes]
         return lambda: freekd(students, teachers, parts, name.endswith("one mask")), students
     loss = freqkd if name == "freqkd" else wfd
     return lambda: loss(students, teachers), students
@@ -92,5 +93,5 @@ if len(sys.argv) > 1:
     loss, students = case(sys.argv[1])
     environment.report_memory(sys.argv[1], f"{len(students)} maps", students, loss)
 else:
-    for name in ("freekd", "freekd, one mask", "freqkd", "wfd"):
+    for name in ("freekd", "freekd, one mask", "freekd, no adapter", "freekd, no adapter, one mask", "freqkd", "wfd"):
         subprocess.run([sys.executable, __file__, name], check=True)

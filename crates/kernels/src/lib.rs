@@ -30,6 +30,7 @@ mod logarithm;
 pub mod loss;
 mod memory;
 pub mod optimizer;
+pub mod pointwise;
 pub mod pool;
 mod product;
 mod rows;

@@ -231,7 +231,8 @@ fn looks_like(guess: &Option<String>) -> String {
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     candidates
         .into_iter()
-        .filter(|c| strsim::jaro_winkler(name, c) > 0.7)
+        // Two letters that changed places are far apart for the first measure in a short name.
+        .filter(|c| strsim::jaro_winkler(name, c) > 0.7 || name.len() > 2 && strsim::damerau_levenshtein(name, c) <= 1)
         .min_by_key(|c| strsim::damerau_levenshtein(name, c))
         .map(str::to_string)
 }

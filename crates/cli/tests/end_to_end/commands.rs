@@ -124,11 +124,12 @@ fn taps_and_lists_speak_json_too() {
 fn every_method_is_documented() {
     let methods: serde_json::Value = serde_json::from_str(&succeeds(&["methods", "--json"])).unwrap();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for page in ["README.md", "docs/methods.md"] {
+    for (page, form) in [("README.md", "`NAME`"), ("docs/methods/README.md", "| [`NAME`](NAME.md) |")] {
         let page = std::fs::read_to_string(root.join(page)).unwrap();
         for method in methods.as_array().unwrap() {
             let name = method["name"].as_str().unwrap();
-            assert!(page.contains(&format!("| `{name}` |")), "{name}");
+            assert!(page.contains(&form.replace("NAME", name)), "{name}");
+            assert!(root.join(format!("docs/methods/{name}.md")).exists(), "{name} has no page");
         }
     }
 }

@@ -3,6 +3,7 @@ use burn::module::Param;
 use burn::prelude::*;
 use subband_kernels::conv::{ConvOptions, conv2d};
 use subband_kernels::layout::{channels_first, channels_last};
+use subband_kernels::pointwise::pointwise;
 
 use crate::{Init, Parameters};
 
@@ -66,6 +67,12 @@ impl Conv {
     /// # Shapes
     /// `[N, C_in, H, W]` to `[N, C_out, ceil(H / stride), ceil(W / stride)]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let (weight, [_, _, h, w]) = (self.weight.val(), x.dims());
+        let [output, input, kernel, _] = weight.dims();
+        // On maps of a few places a product per sample is too narrow to pay.
+        if kernel == 1 && self.stride == 1 && self.groups == 1 && h * w >= 64 {
+            return pointwise(x, weight.reshape([output, input]), self.bias.as_ref().map(Param::val));
+        }
         channels_first(self.forward_last(channels_last(x)))
     }
 

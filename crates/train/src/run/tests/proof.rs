@@ -173,3 +173,27 @@ fn a_living_arm_shows_where_its_gradients_go() {
     assert!(told.0.iter().any(|line| line.starts_with("hints fitnet: gradient ") && line.contains("through stage2")));
     assert!(told.0.iter().any(|line| line.starts_with("teacher task: gradient norm ")));
 }
+
+#[test]
+fn every_method_is_shown_alive_with_its_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("teacher.safetensors");
+    let teacher = NetworkConfig::new("cifar-resnet14", 1, 10);
+    let teacher = teacher.init(subband_seed::Stream::new(2), &Device::flex()).unwrap();
+    weights::write_safetensors(&file, &teacher.state_dict()).unwrap();
+    let arms = RECIPE.find("[[arm]]").unwrap();
+    let start =
+        RECIPE[..arms].replace("train = { epochs = 1 }", &format!("weights = {:?}", file.display().to_string()));
+    for name in subband_distill::method_names() {
+        // What has no default: masks, which are learned in a phase of their own.
+        let (head, keys) = match name {
+            "freekd" => ("[prompts]\nsteps = 1\n", ""),
+            "maskd" => ("", "untrained = 2\n"),
+            _ => ("", ""),
+        };
+        let text = format!("{start}{head}[[arm]]\nname = \"{name}\"\n[[arm.term]]\nmethod = \"{name}\"\n{keys}");
+        let recipe = Recipe::parse(&text, "tiny", &[]).unwrap();
+        let plan = Plan::with(&recipe, &Device::flex(), crate::PlanOptions { time: false });
+        assert!(plan.is_ok(), "{name}: {}", plan.unwrap_err());
+    }
+}
