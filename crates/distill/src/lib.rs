@@ -33,7 +33,7 @@ mod networks_tests;
 mod pages_tests;
 
 pub use error::{DistillError, Side};
-pub use fam_kd::{AttentionKind, FamKd, FamKdConfig, FilterKind, Graph, HighPassKind, TailKind, Variant};
+pub use fam_kd::{AttentionKind, FamKd, FamKdConfig, Graph, TailKind, Variant};
 pub use freekd::{
     FreeKd, FreeKdConfig, FrequencyKind, Grouping, MaskKind, Position, PromptConfig, PromptSets, Prompts, Similarity,
 };
@@ -65,6 +65,7 @@ pub use monoafkd::affinity::{Affinity, AffinityConfig};
 pub use monoafkd::{MonoAfkd, MonoAfkdConfig};
 pub use parameters::{Init, Parameters, StateDict};
 pub use parts::{BatchNorm, Conv, adaptive_average_pool, resize_bilinear, resize_nearest};
+pub use pieces::filter::{FilterKind, HighPassKind};
 pub use registry::{AnyMethod, AnyMethodConfig, method_docs, method_names};
 pub use sfkd::{Sfkd, SfkdConfig, SfkdLoss};
 pub use shapes::ShapeBook;

@@ -210,10 +210,24 @@ fn read<C: MethodConfig>(table: toml::Table) -> Result<C, DistillError> {
             known: all.join(", "),
         });
     }
-    toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| DistillError::BadConfig {
+    toml::Value::Table(over_defaults::<C>(table)).try_into().map_err(|e: toml::de::Error| DistillError::BadConfig {
         method: C::ABOUT.name.to_string(),
         reason: e.message().to_string(),
     })
+}
+
+/// The table, with the keys that a table inside it leaves out taken from the method's default: `align = { grid = "student" }`
+/// keeps the method's own adapter.
+fn over_defaults<C: MethodConfig>(mut table: toml::Table) -> toml::Table {
+    let defaults = toml::Table::try_from(C::default()).unwrap_or_default();
+    for (key, value) in &mut table {
+        if let (toml::Value::Table(given), Some(toml::Value::Table(default))) = (value, defaults.get(key)) {
+            for (key, value) in default {
+                given.entry(key).or_insert_with(|| value.clone());
+            }
+        }
+    }
+    table
 }
 
 fn write<C: MethodConfig>(config: &C) -> toml::Table {
@@ -297,6 +311,60 @@ mod tests {
         }
     }
 
+    /// Value of the method's loss and its gradients at the student's taps, on maps large enough to be shared out.
+    fn loss_and_gradients(name: &str, dtype: burn::tensor::DType) -> Vec<f64> {
+        let sizes = [("stage1", 8, 32), ("stage1.pre", 8, 32), ("stage2", 16, 16), ("stage2.pre", 16, 16)];
+        let shape: Vec<(&str, [usize; 3])> =
+            sizes.iter().map(|(t, c, n)| (*t, [*c, *n, *n])).chain([("pooled", [16, 1, 1])]).collect();
+        let taps: Vec<(&str, &[usize; 3])> = shape.iter().map(|(t, s)| (*t, s)).collect();
+        let book = book(&taps, &taps);
+        let config = AnyMethodConfig::from_table(&table(&least_keys(name))).unwrap();
+        let method = config.init(&book, "arm/term", Stream::new(1), &device()).unwrap();
+        let method = crate::check::cast(method, dtype);
+        let maps = |s: f64| {
+            let map = |(t, [c, h, w]): &(&'static str, [usize; 3])| (*t, wave([6, *c, *h, *w], s, 0.37).cast(dtype));
+            shape.iter().map(map).map(|(t, x)| (t, x.detach().require_grad())).collect::<Vec<_>>()
+        };
+        let (leaves, targets) = (maps(1.3), maps(0.2));
+        let mut student = features(&leaves);
+        student.logits = (student.logits * 0.5).cast(dtype).detach().require_grad();
+        let mut teacher = features(&targets);
+        teacher.logits = teacher.logits.cast(dtype);
+        let labels = labels(&[1, 3, 0, 4, 2, 1]);
+        let input = StepInput { student: &student, teacher: &teacher, labels, epoch: 1, step: 1 };
+        let terms = method.forward(&input).unwrap();
+        let loss = terms.into_iter().map(|term| term.value).reduce(|a, b| a + b).unwrap();
+        let mut all: Vec<f64> = loss.clone().into_data().iter::<f64>().collect();
+        let gradients = loss.backward();
+        for (_, leaf) in &leaves {
+            all.extend(leaf.grad(&gradients).into_iter().flat_map(|g| g.into_data().iter::<f64>().collect::<Vec<_>>()));
+        }
+        all
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit_of_any_method() {
+        for name in method_names() {
+            let with = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| loss_and_gradients(name, burn::tensor::DType::F32))
+            };
+            let one = with(1);
+            for threads in [2, 3] {
+                assert!(one == with(threads), "{name} with {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn single_precision_keeps_five_digits_of_every_loss() {
+        for name in method_names() {
+            let [single, double] =
+                [burn::tensor::DType::F32, burn::tensor::DType::F64].map(|dtype| loss_and_gradients(name, dtype)[0]);
+            assert!((single - double).abs() <= 5e-5 * double.abs(), "{name}: {single} for {double}");
+        }
+    }
+
     #[test]
     fn parameters_follow_their_path_only() {
         for name in ["reviewkd", "fam-kd", "fitnet"] {
@@ -346,6 +414,12 @@ mod tests {
         assert!(message("method = 'kd'\ntemperature = 'warm'").contains("kd"));
         assert!(message("method = 'kd'\nwarmup_epochs = -1").contains("0 or more"));
         assert!(message("method = 'fam-kd'\ngraph = 'ring'").contains("layer-to-layer"));
+        // A table inside a term keeps the method's defaults for what it leaves out.
+        let partial = table("method = 'sfkd'\nalign = { resize = 'bilinear' }");
+        let align = &AnyMethodConfig::from_table(&partial).unwrap().to_table()["align"];
+        assert_eq!(align["grid"].as_str(), Some("smaller"));
+        assert_eq!(align["resize"].as_str(), Some("bilinear"));
+        assert!(message("method = 'sfkd'\nalign = { rezise = 'area' }").contains("rezise"));
         let cold = AnyMethodConfig::from_table(&table("method = 'kd'\ntemperature = 0.0")).unwrap();
         assert!(cold.taps(&shapes()).unwrap_err().to_string().contains("above 0"));
     }

@@ -3,8 +3,8 @@ use burn::prelude::*;
 use subband_spectral::SpectralError;
 
 use super::attention::{GlobalAttention, LocalAttention};
-use super::config::{AttentionKind, FilterKind, HighPassKind, TailKind};
-use super::fam::FrequencyAttention;
+use super::config::{AttentionKind, TailKind};
+use crate::pieces::filter::{FilterKind, FrequencyAttention, HighPassKind};
 use crate::{BatchNorm, Conv, Init, Parameters, resize_nearest};
 
 /// The shapes and parts of one block.

@@ -4,6 +4,8 @@ use subband_models::TapInfo;
 
 use super::FamKd;
 use super::block::{Block, BlockPlan};
+use crate::pieces::distance::Distance;
+use crate::pieces::filter::{FilterKind, HighPassKind};
 use crate::shapes::Pairing;
 use crate::{About, DistillError, MethodConfig, Parameters, ShapeBook, Wanted};
 
@@ -27,16 +29,6 @@ pub enum Variant {
     Paper,
 }
 
-/// The learned filter in the frequency domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FilterKind {
-    /// K of C_in x C_out x H x W complex numbers, as in paper and code.
-    Dense,
-    /// K_io(u,v) = M_io D_i(u,v): C_in x H x W complex and C_in x C_out real numbers. An extension that saves memory.
-    Depthwise,
-}
-
 /// The attention that fuses levels (review) or precedes FAM (layer-to-layer).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -46,18 +38,6 @@ pub enum AttentionKind {
     /// Softmax over all positions (equation 7).
     Global,
     /// None; only with `graph = "layer-to-layer"`.
-    None,
-}
-
-/// The ideal high-pass after the filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HighPassKind {
-    /// The centred square [c - r, c + r) per axis, c = floor(N/2), r = floor(0.1 c): nothing below N = 20.
-    Square,
-    /// The 1 % of the bins (rounded) with the lowest radius.
-    Rank,
-    /// No bin is removed.
     None,
 }
 
@@ -89,6 +69,9 @@ pub struct FamKdConfig {
     pub high_pass: Option<HighPassKind>,
     /// `bn-relu`, `bn` or `none`.
     pub tail: Option<TailKind>,
+    /// What compares a level's output with the teacher's feature, mean over all elements: `mse` (default; paper and code)
+    /// or another of [`Distance`].
+    pub distance: Distance,
     /// Whether default teacher taps are before the activation.
     pub teacher_preactivation: Option<bool>,
     /// Whether default student taps are before the activation (false; true for ResNet32x4 to 8x4).
@@ -111,6 +94,7 @@ impl Default for FamKdConfig {
             attention: None,
             high_pass: None,
             tail: None,
+            distance: Distance::Mse,
             teacher_preactivation: None,
             student_preactivation: false,
             student_taps: None,
@@ -226,6 +210,9 @@ impl MethodConfig for FamKdConfig {
     };
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
+        if let Some(problem) = self.distance.problem() {
+            return Err(self.bad(format!("`distance`: {problem}")));
+        }
         self.plans(book)?;
         self.pairing().wanted(book)
     }
@@ -238,6 +225,7 @@ impl MethodConfig for FamKdConfig {
             blocks: blocks.collect(),
             pairs: self.pairs(book)?.into_iter().map(|(s, t)| (s.name, t.name)).collect(),
             review: self.graph == Graph::Review,
+            distance: self.distance,
         })
     }
 

@@ -20,18 +20,18 @@
 //! | teacher taps | after the activation | after the activation | before the activation |
 //!
 //! (The layer-to-layer `paper` form has local self-attention, as its figure 2 draws it.)
+//! The filter is a piece of its own, [`crate::pieces::filter`], and so is the distance.
 //! Maps of another size than the teacher's are resized by nearest neighbour before FAM, which so runs at the teacher's
 //! size; the resized map is also what the next shallower level gets.
 mod attention;
 mod block;
 mod config;
-mod fam;
 
-pub use config::{AttentionKind, FamKdConfig, FilterKind, Graph, HighPassKind, TailKind, Variant};
+pub use config::{AttentionKind, FamKdConfig, Graph, TailKind, Variant};
 
 use burn::prelude::*;
 
-use crate::parts::mean_squared_error;
+use crate::pieces::distance::{Distance, Reduction};
 use crate::{DistillError, Method, MethodConfig, Side, StepInput, Term};
 use block::Block;
 
@@ -43,6 +43,8 @@ pub struct FamKd {
     pairs: Vec<(String, String)>,
     #[module(skip)]
     review: bool,
+    #[module(skip)]
+    distance: Distance,
 }
 
 impl Method for FamKd {
@@ -55,7 +57,8 @@ impl Method for FamKd {
             let target = input.map(name, Side::Teacher, teacher)?;
             let (output, fused) = block.forward(x, deeper.take())?;
             deeper = self.review.then_some(fused);
-            terms.push(Term::new(format!("{name}.{student}"), mean_squared_error(output, target), student));
+            let value = Reduction::Mean.apply(self.distance.elements(output, target)?);
+            terms.push(Term::new(format!("{name}.{student}"), value, student));
         }
         terms.reverse();
         Ok(terms)

@@ -4,13 +4,13 @@ use subband_seed::Stream;
 use subband_spectral::filter::Layout;
 
 use super::attention::{GlobalAttention, LocalAttention};
-use super::fam::{FrequencyAttention, high_pass_mask};
 use super::*;
 use crate::check::{
     book, cast, device, double, features, fill, fixture, gradient_error, labels, parameter_gradient_error, scalar,
     single, values, wave,
 };
 use crate::parameters::{StateDict, load};
+use crate::pieces::filter::{FilterKind, FrequencyAttention, HighPassKind, high_pass_mask};
 use crate::{Parameters, ShapeBook};
 
 /// An f64 module with these values by parameter name.

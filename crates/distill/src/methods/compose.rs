@@ -1,12 +1,12 @@
 //! A loss put together in the recipe from the [pieces](crate::pieces).
 //!
-//! For each pair of taps, with the alignment A, the normalisation N, the bands B_b of a transform and its split, a mask
+//! For each pair of taps, with the alignment A, a learned filter G on the student's side, the normalisation N, the bands B_b of a transform and its split, a mask
 //! M_b, a normalisation of bands N', a distance's elements e and a reduction R:
 //!
-//! `L = sum_pairs sum_b w_b R(M_b e(N'(B_b(N(S'))), N'(B_b(N(T'))))),   (S', T') = A(S, T)`.
+//! `L = sum_pairs sum_b w_b R(M_b e(N'(B_b(N(G(S')))), N'(B_b(N(T'))))),   (S', T') = A(S, T)`.
 //!
 //! The bands called low have their weight and distance, the others theirs. Where everything behind N is linear up to a
-//! distance of the difference, only N(S') - N(T') is transformed.
+//! distance of the difference, only N(G(S')) - N(T') is transformed.
 //!
 //! FreqKD, for example, is
 //!
@@ -25,10 +25,34 @@ use serde::{Deserialize, Serialize};
 use crate::pieces::align::{Align, AlignConfig};
 use crate::pieces::bands::{Band, Bands, BandsConfig, Domain, Split, Transform};
 use crate::pieces::distance::{Distance, Reduction};
+use crate::pieces::filter::{FilterKind, FrequencyAttention, HighPassKind};
 use crate::pieces::mask::Mask;
 use crate::pieces::normalization::Normalization;
 use crate::shapes::Pairing;
 use crate::{About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted};
+
+/// The learned filter of the student's side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filter {
+    /// No filter.
+    #[default]
+    None,
+    /// FAM-KD's, one complex number per pair of channels and frequency.
+    Dense,
+    /// The same with one per channel and frequency, and a mixing matrix.
+    Depthwise,
+}
+
+impl Filter {
+    fn kind(self) -> Option<FilterKind> {
+        match self {
+            Self::None => None,
+            Self::Dense => Some(FilterKind::Dense),
+            Self::Depthwise => Some(FilterKind::Depthwise),
+        }
+    }
+}
 
 /// Weight and distance of the low or of the other bands.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -56,6 +80,10 @@ pub struct ComposeConfig {
     pub teacher_taps: Option<Vec<String>>,
     /// Adapter, grid and resize.
     pub align: AlignConfig,
+    /// Learned filter of the aligned student map: `none` (default), `dense` or `depthwise`.
+    pub filter: Filter,
+    /// High-pass of the filter: `none` (default), `square` or `rank`.
+    pub high_pass: HighPassKind,
     /// Normalisation of the maps: `none` (default), `mean-l2`, `l2`, `batch`, `standardize`.
     pub normalize: Normalization,
     /// `dwt` (default), `none`, `fft`, `dct`, `channel-fft`, `channel-dct`.
@@ -90,6 +118,8 @@ impl Default for ComposeConfig {
             student_taps: None,
             teacher_taps: None,
             align: AlignConfig::default(),
+            filter: Filter::None,
+            high_pass: HighPassKind::None,
             normalize: Normalization::None,
             transform: Transform::Dwt,
             split: Split::Level,
@@ -145,6 +175,9 @@ impl ComposeConfig {
         if self.mask != Mask::None && (combines(self.low) || combines(self.high)) {
             return Err(self.bad("a `mask` weighs single coefficients, which `cosine` and `focal-frequency` combine"));
         }
+        if self.filter == Filter::None && self.high_pass != HighPassKind::None {
+            return Err(self.bad("`high_pass` belongs to a `filter`; give `filter = \"dense\"` or `\"depthwise\"`"));
+        }
         let only_low = self.split == Split::None;
         if self.low.weight == 0.0 && (only_low || self.high.weight == 0.0) {
             return Err(self.bad("every band has weight 0; give `low` or `high` a weight, or leave the term out"));
@@ -172,13 +205,18 @@ impl MethodConfig for ComposeConfig {
     }
 
     fn init(&self, book: &ShapeBook, parameters: &Parameters) -> Result<Compose, DistillError> {
-        let (mut aligns, mut pairs) = (Vec::new(), Vec::new());
+        let (mut aligns, mut filters, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
         for (student, teacher) in self.pairing().pairs(book)? {
             let part = parameters.part(&student.name);
             aligns.push(self.align.init(Self::ABOUT.name, student.shape, teacher.shape, &part)?);
+            if let Some(kind) = self.filter.kind() {
+                let size = self.align.grid.size(student.shape.extent(), teacher.shape.extent());
+                let channels = [teacher.shape.channels(); 2];
+                filters.push(FrequencyAttention::new(&part.part("filter"), channels, size, kind, self.high_pass));
+            }
             pairs.push((student.name, teacher.name));
         }
-        Ok(Compose { aligns, pairs, bands: self.bands()?, config: self.clone() })
+        Ok(Compose { aligns, filters, pairs, bands: self.bands()?, config: self.clone() })
     }
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
@@ -188,7 +226,8 @@ impl MethodConfig for ComposeConfig {
             // A half spectrum holds a column more than half of the map, twice.
             let spectrum = batch * teacher.shape.channels() * 2 * h * (w / 2 + 1);
             let bands = if self.transform == Transform::Fft { spectrum } else { map };
-            self.align.largest_temporary(student.shape, teacher.shape, batch).max(bands)
+            let filter = if self.filter == Filter::Dense { teacher.shape.channels().pow(2) * h * w } else { 0 };
+            self.align.largest_temporary(student.shape, teacher.shape, batch).max(bands).max(filter)
         });
         Ok(sizes.max().unwrap_or(0))
     }
@@ -198,6 +237,8 @@ impl MethodConfig for ComposeConfig {
 #[derive(Module, Debug)]
 pub struct Compose {
     aligns: Vec<Align>,
+    /// One for each pair, or none.
+    filters: Vec<FrequencyAttention>,
     #[module(skip)]
     pairs: Vec<(String, String)>,
     #[module(skip)]
@@ -210,10 +251,14 @@ impl Method for Compose {
     fn forward(&self, input: &StepInput) -> Result<Vec<Term>, DistillError> {
         let name = ComposeConfig::ABOUT.name;
         let mut terms = Vec::new();
-        for (align, (student, teacher)) in self.aligns.iter().zip(&self.pairs) {
+        for (k, (align, (student, teacher))) in self.aligns.iter().zip(&self.pairs).enumerate() {
             let s = input.map(name, Side::Student, student)?;
             let t = input.map(name, Side::Teacher, teacher)?;
             let (s, t) = align.forward(s, t);
+            let s = match self.filters.get(k) {
+                Some(filter) => filter.forward(s)?,
+                None => s,
+            };
             for (band, value) in self.compare(s, t)? {
                 terms.push(Term::new(format!("{name}.{student}.{band}"), value, student));
             }

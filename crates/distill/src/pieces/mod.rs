@@ -6,6 +6,7 @@
 //! | piece | does | choices |
 //! |---|---|---|
 //! | [`align`] | brings S and T to the same channels and size | adapter, grid, resize |
+//! | [`filter`] | lets S pass a learned global filter in the Fourier domain (FAM-KD) | none, dense, depthwise; high-pass |
 //! | [`normalization`] | removes what should not be compared | none, mean-l2, l2, batch, standardize |
 //! | [`bands`] | transform and split: S and T into named bands | DWT, FFT, DCT, over space or channels, by level, orientation, rectangle, radius, Gaussian, DC |
 //! | [`mask`] | weighs the coefficients of each band | none, focal, learned prompts |
@@ -16,6 +17,7 @@
 pub mod align;
 pub mod bands;
 pub mod distance;
+pub mod filter;
 pub mod focal;
 pub mod mask;
 pub mod normalization;

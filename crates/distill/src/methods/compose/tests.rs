@@ -85,6 +85,25 @@ fn gradients_match_for_both_ways_of_computing() {
 }
 
 #[test]
+fn a_learned_filter_is_fam_and_gets_gradients() {
+    // With the filter alone and everything compared at once this is FAM-KD without its graph: mean (FAM(S) - T)^2.
+    for filter in ["dense", "depthwise"] {
+        let text = format!("filter = '{filter}'\nhigh_pass = 'square'\ntransform = 'none'\nsplit = 'none'");
+        let method = crate::check::fill(method(table(&text), [3, 5, 4]));
+        let (s, t) = (wave([2, 3, 5, 4], 1.3, 0.41), wave([2, 3, 5, 4], 0.2, 0.37));
+        let loss = |method: &Compose, s: Tensor<4>| {
+            let s = method.filters[0].forward(s).unwrap();
+            method.compare(s, t.clone()).unwrap().remove(0).1
+        };
+        let exact = crate::parts::mean_squared_error(method.filters[0].forward(s.clone()).unwrap(), t.clone());
+        assert!((scalar(loss(&method, s.clone())) - scalar(exact)).abs() < 1e-14);
+        assert!(gradient_error(s.clone(), |s| loss(&method, s)) < 1e-6, "{filter}");
+        let error = crate::check::parameter_gradient_error(method, |method| loss(method, s.clone()));
+        assert!(error < 1e-6, "{filter}: {error}");
+    }
+}
+
+#[test]
 fn mistakes_name_the_key_and_what_fits() {
     let error = |text: &str| {
         let book = book(&[("stage1", &[2, 4, 4])], &[("stage1", &[2, 4, 4])]);
@@ -94,6 +113,7 @@ fn mistakes_name_the_key_and_what_fits() {
     assert!(error("split = 'radial'").contains("orientation-sum"));
     assert!(error("transform = 'fft'\nsplit = 'dc'\ncutoff = 1.5").contains("cutoff = 1.5"));
     assert!(error("wavelet = 'har'").contains("haar"));
+    assert!(error("high_pass = 'rank'").contains("filter"));
     assert!(error("levels = 0").contains("levels"));
     assert!(error("low = { weight = 0.0 }\nhigh = { weight = 0.0 }").contains("weight 0"));
     assert!(error("low = { weight = -1.0 }").contains("low.weight"));

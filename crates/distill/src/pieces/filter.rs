@@ -1,6 +1,6 @@
-//! The frequency attention module.
+//! The learned global filter of FAM-KD: its frequency attention module.
 //!
-//! Section 3.1 of the paper, equation 4. With Z = FFT(x) (orthonormal, as in the released code; the paper's scaling
+//! Pham et al. (WACV 2024), section 3.1, equation 4. With Z = FFT(x) (orthonormal, as in the released code; the paper's scaling
 //! only rescales K's learning rate), a learned complex K and a high-pass mask h of zeros and ones:
 //!
 //! `FAM(x)_o = g1 Re IFFT(h sum_i Z_i K_io) + g2 (W x + b)_o`.
@@ -9,14 +9,36 @@
 //! hence the real part.
 use burn::module::Param;
 use burn::prelude::*;
+use serde::{Deserialize, Serialize};
 use subband_spectral::{Mask, SpectralError, fam};
 
-use super::config::{FilterKind, HighPassKind};
 use crate::{Conv, Init, Parameters};
+
+/// The learned filter in the frequency domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FilterKind {
+    /// K of C_in x C_out x H x W complex numbers, as in paper and code.
+    Dense,
+    /// K_io(u,v) = M_io D_i(u,v): C_in x H x W complex and C_in x C_out real numbers. An extension that saves memory.
+    Depthwise,
+}
+
+/// The ideal high-pass after the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HighPassKind {
+    /// The centred square [c - r, c + r) per axis, c = floor(N/2), r = floor(0.1 c): nothing below N = 20.
+    Square,
+    /// The 1 % of the bins (rounded) with the lowest radius.
+    Rank,
+    /// No bin is removed.
+    None,
+}
 
 /// The module for one size of map.
 #[derive(Module, Debug)]
-pub(super) struct FrequencyAttention {
+pub struct FrequencyAttention {
     /// Real part of K `[C_in, C_out, H, W]`, or of D `[1, C_in, H, W]` (depthwise).
     filter_re: Param<Tensor<4>>,
     /// Imaginary part.
@@ -31,6 +53,7 @@ pub(super) struct FrequencyAttention {
 }
 
 impl FrequencyAttention {
+    /// From `channels` C_in to C_out on maps of one `size` (height, width).
     pub fn new(
         parameters: &Parameters,
         channels: [usize; 2],
@@ -60,6 +83,8 @@ impl FrequencyAttention {
         }
     }
 
+    /// FAM(x).
+    ///
     /// # Shapes
     /// `[N, C_in, H, W]` to `[N, C_out, H, W]`, (H, W) as built.
     pub fn forward(&self, x: Tensor<4>) -> Result<Tensor<4>, SpectralError> {
@@ -84,7 +109,7 @@ impl FrequencyAttention {
 }
 
 /// The bins that pass.
-pub(super) fn high_pass_mask(size: (usize, usize), kind: HighPassKind) -> Mask {
+pub(crate) fn high_pass_mask(size: (usize, usize), kind: HighPassKind) -> Mask {
     let size = [size.0, size.1];
     match kind {
         HighPassKind::None => Mask::from_fn(size, |_| 1.0),
