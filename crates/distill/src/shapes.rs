@@ -73,7 +73,12 @@ pub(crate) struct Pairing<'a> {
     pub teacher_pre: bool,
 }
 
-impl Pairing<'_> {
+impl<'a> Pairing<'a> {
+    /// By default all stages, after their activation.
+    pub fn stages(method: &'a str, student: &'a Option<Vec<String>>, teacher: &'a Option<Vec<String>>) -> Self {
+        Self { method, student, teacher, pooled: false, student_pre: false, teacher_pre: false }
+    }
+
     /// The pairs, shallow to deep. Networks with different numbers of stages are aligned at the deepest stage.
     pub fn pairs(&self, book: &ShapeBook) -> Result<Vec<(TapInfo, TapInfo)>, DistillError> {
         let students = self.names(book, Side::Student)?;

@@ -22,6 +22,7 @@ pub mod fft;
 mod flex;
 #[cfg(test)]
 mod instruction_sets;
+mod layer;
 pub mod layer_norm;
 pub mod layout;
 pub mod linear;

@@ -9,26 +9,19 @@ use burn::backend::autodiff::{
     grads::Gradients,
     ops::{Backward, Ops, OpsKind},
 };
-use burn::backend::{Backend, Dispatch, Flex, backend_extension, flex::FlexTensor, tensor::FloatTensor};
+use burn::backend::{Backend, Dispatch, Flex, flex::FlexTensor, tensor::FloatTensor};
 use burn::prelude::*;
 use burn::tensor::DType;
 use rayon::prelude::*;
 
 use crate::flex::{contiguous, tensor, values};
+use crate::layer::layer_ops;
 use crate::product::{Destination, Epilogue, Matrix, Panels, Product, Weights, multiply, multiply_across};
 use crate::simd::multiversion;
 
-/// The layer and its gradients as custom operations.
-#[backend_extension(Flex, Autodiff)]
-pub trait LinearOps: Backend {
-    /// y.
-    fn subband_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// dx.
-    fn subband_linear_dx(dy: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// dw.
-    fn subband_linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// db.
-    fn subband_linear_db(dy: FloatTensor<Self>) -> FloatTensor<Self>;
+layer_ops! {
+    /// The layer and its gradients as custom operations.
+    LinearOps { subband_linear, subband_linear_dx, subband_linear_dw, subband_linear_db }
 }
 
 fn dims(x: &FlexTensor) -> [usize; 2] {
@@ -95,52 +88,6 @@ impl LinearOps for Flex {
         let mut total = vec![0.0; outputs];
         parts.iter().for_each(|part| add_rows(part, &mut total));
         tensor(total, vec![outputs])
-    }
-}
-
-impl<B: Backend + LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
-    fn subband_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct Layer;
-        impl<B: Backend + LinearOps> Backward<B, 3> for Layer {
-            /// x when w is tracked, w when x is.
-            type State = (Option<B::FloatTensorPrimitive>, Option<B::FloatTensorPrimitive>);
-            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let (x, w) = ops.state;
-                let dy = grads.consume::<B>(&ops.node);
-                let [to_x, to_w, to_bias] = ops.parents;
-                if let Some(node) = to_bias {
-                    grads.register::<B>(node.id, B::subband_linear_db(dy.clone()));
-                }
-                if let (Some(node), Some(x)) = (to_w, x) {
-                    grads.register::<B>(node.id, B::subband_linear_dw(dy.clone(), x));
-                }
-                if let (Some(node), Some(w)) = (to_x, w) {
-                    grads.register::<B>(node.id, B::subband_linear_dx(dy, w));
-                }
-            }
-        }
-        let (tracks_x, tracks_w) = (x.is_tracked(), w.is_tracked());
-        let nodes = [x.node(), w.node(), bias.node()];
-        let (x, w, bias) = (x.into_primitive(), w.into_primitive(), bias.into_primitive());
-        let state = (tracks_w.then(|| x.clone()), tracks_x.then(|| w.clone()));
-        let y = B::subband_linear(x, w, bias);
-        match Layer.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(state, y),
-            OpsKind::UnTracked(prep) => prep.finish(y),
-        }
-    }
-
-    fn subband_linear_dx(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
-        unreachable!("gradients of gradients are not supported by Burn's autodiff")
-    }
-
-    fn subband_linear_dw(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
-        unreachable!("gradients of gradients are not supported by Burn's autodiff")
-    }
-
-    fn subband_linear_db(_: FloatTensor<Self>) -> FloatTensor<Self> {
-        unreachable!("gradients of gradients are not supported by Burn's autodiff")
     }
 }
 

@@ -11,30 +11,22 @@ use burn::backend::autodiff::{
     grads::Gradients,
     ops::{Backward, Ops, OpsKind},
 };
-use burn::backend::{Backend, Dispatch, Flex, backend_extension, flex::FlexTensor, tensor::FloatTensor};
+use burn::backend::{Backend, Dispatch, Flex, flex::FlexTensor, tensor::FloatTensor};
 use burn::prelude::*;
 use burn::tensor::DType;
 use rayon::prelude::*;
 
 use crate::flex::{contiguous, tensor, values};
+use crate::layer::layer_ops;
 use crate::product::{Destination, Epilogue, Matrix, Panels, Product, Weights, even, multiply_across, multiply_alone};
 
 /// Groups of samples whose weight gradients are summed on their own; fixed, so that the order of the additions does not
 /// depend on the threads.
 const GROUPS: usize = 8;
 
-/// The convolution and its gradients as custom operations.
-#[doc(hidden)]
-#[backend_extension(Flex, Autodiff)]
-pub trait PointwiseOps: Backend {
-    /// Y.
-    fn subband_pointwise(x: FloatTensor<Self>, w: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// dX.
-    fn subband_pointwise_dx(dy: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// dW.
-    fn subband_pointwise_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// db.
-    fn subband_pointwise_db(dy: FloatTensor<Self>) -> FloatTensor<Self>;
+layer_ops! {
+    /// The convolution and its gradients as custom operations.
+    PointwiseOps { subband_pointwise, subband_pointwise_dx, subband_pointwise_dw, subband_pointwise_db }
 }
 
 fn dims<const D: usize>(x: &FlexTensor) -> [usize; D] {
@@ -115,52 +107,6 @@ impl PointwiseOps for Flex {
             rows.map(|row| f64::from(row.iter().sum::<f32>())).sum::<f64>() as f32
         };
         tensor((0..outputs).into_par_iter().with_min_len(16).map(channel).collect(), vec![outputs])
-    }
-}
-
-impl<B: Backend + PointwiseOps, C: CheckpointStrategy> PointwiseOps for Autodiff<B, C> {
-    fn subband_pointwise(x: FloatTensor<Self>, w: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct Layer;
-        impl<B: Backend + PointwiseOps> Backward<B, 3> for Layer {
-            /// x when w is tracked, w when x is.
-            type State = (Option<B::FloatTensorPrimitive>, Option<B::FloatTensorPrimitive>);
-            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let (x, w) = ops.state;
-                let dy = grads.consume::<B>(&ops.node);
-                let [to_x, to_w, to_bias] = ops.parents;
-                if let Some(node) = to_bias {
-                    grads.register::<B>(node.id, B::subband_pointwise_db(dy.clone()));
-                }
-                if let (Some(node), Some(x)) = (to_w, x) {
-                    grads.register::<B>(node.id, B::subband_pointwise_dw(dy.clone(), x));
-                }
-                if let (Some(node), Some(w)) = (to_x, w) {
-                    grads.register::<B>(node.id, B::subband_pointwise_dx(dy, w));
-                }
-            }
-        }
-        let (tracks_x, tracks_w) = (x.is_tracked(), w.is_tracked());
-        let nodes = [x.node(), w.node(), bias.node()];
-        let (x, w, bias) = (x.into_primitive(), w.into_primitive(), bias.into_primitive());
-        let state = (tracks_w.then(|| x.clone()), tracks_x.then(|| w.clone()));
-        let y = B::subband_pointwise(x, w, bias);
-        match Layer.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(state, y),
-            OpsKind::UnTracked(prep) => prep.finish(y),
-        }
-    }
-
-    fn subband_pointwise_dx(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
-        unreachable!("gradients of gradients are not supported by Burn's autodiff")
-    }
-
-    fn subband_pointwise_dw(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
-        unreachable!("gradients of gradients are not supported by Burn's autodiff")
-    }
-
-    fn subband_pointwise_db(_: FloatTensor<Self>) -> FloatTensor<Self> {
-        unreachable!("gradients of gradients are not supported by Burn's autodiff")
     }
 }
 

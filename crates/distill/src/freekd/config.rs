@@ -135,14 +135,7 @@ impl FreeKdConfig {
     }
 
     fn pairing(&self) -> Pairing<'_> {
-        Pairing {
-            method: NAME,
-            student: &self.student_taps,
-            teacher: &self.teacher_taps,
-            pooled: false,
-            student_pre: false,
-            teacher_pre: false,
-        }
+        Pairing::stages(NAME, &self.student_taps, &self.teacher_taps)
     }
 
     /// The transform, once all keys are found right.

@@ -139,14 +139,7 @@ impl Default for ComposeConfig {
 
 impl ComposeConfig {
     fn pairing(&self) -> Pairing<'_> {
-        Pairing {
-            method: Self::ABOUT.name,
-            student: &self.student_taps,
-            teacher: &self.teacher_taps,
-            pooled: false,
-            student_pre: false,
-            teacher_pre: false,
-        }
+        Pairing::stages(Self::ABOUT.name, &self.student_taps, &self.teacher_taps)
     }
 
     fn bands(&self) -> Result<Bands, DistillError> {

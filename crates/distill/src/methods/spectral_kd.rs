@@ -35,14 +35,7 @@ pub struct SpectralKdConfig {
 
 impl SpectralKdConfig {
     fn pairing(&self) -> Pairing<'_> {
-        Pairing {
-            method: Self::ABOUT.name,
-            student: &self.student_taps,
-            teacher: &self.teacher_taps,
-            pooled: false,
-            student_pre: false,
-            teacher_pre: false,
-        }
+        Pairing::stages(Self::ABOUT.name, &self.student_taps, &self.teacher_taps)
     }
 }
 

@@ -53,14 +53,7 @@ impl Default for WaveletKdConfig {
 
 impl WaveletKdConfig {
     fn pairing(&self) -> Pairing<'_> {
-        Pairing {
-            method: Self::ABOUT.name,
-            student: &self.student_taps,
-            teacher: &self.teacher_taps,
-            pooled: false,
-            student_pre: false,
-            teacher_pre: false,
-        }
+        Pairing::stages(Self::ABOUT.name, &self.student_taps, &self.teacher_taps)
     }
 
     /// The transform; checks the keys.

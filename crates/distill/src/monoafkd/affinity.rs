@@ -55,14 +55,7 @@ impl Default for AffinityConfig {
 
 impl AffinityConfig {
     fn pairing(&self) -> Pairing<'_> {
-        Pairing {
-            method: Self::ABOUT.name,
-            student: &self.student_taps,
-            teacher: &self.teacher_taps,
-            pooled: false,
-            student_pre: false,
-            teacher_pre: false,
-        }
+        Pairing::stages(Self::ABOUT.name, &self.student_taps, &self.teacher_taps)
     }
 
     fn grid(&self, book: &ShapeBook) -> Result<(usize, usize), DistillError> {
