@@ -123,7 +123,6 @@ fn cases() -> Vec<(FreeKdConfig, bool, String)> {
 fn every_form_matches_the_oracle() {
     for (config, masked, name) in cases() {
         let found: Vec<f64> = losses(&method(config, masked), own()).into_iter().map(scalar).collect();
-        println!("{name}: {found:?}");
         assert_close(&found, &fixture(&name), 1e-11);
     }
 }
