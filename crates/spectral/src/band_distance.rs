@@ -147,13 +147,14 @@ mod tests {
     fn the_signed_logarithm_has_slope_one_at_zero_both_ways() {
         // The low band of one place is the map itself: (g(0) - g(1))^2 has the derivative -2 ln 2.
         let band = |weight| Band { weight, measure: Measure::SignedLog };
-        let distance =
-            BandDistance::new(Mask::low([1, 1], Pass::Radial(0.0)).unwrap(), false, band(1.0), band(0.0));
+        let distance = BandDistance::new(Mask::low([1, 1], Pass::Radial(0.0)).unwrap(), false, band(1.0), band(0.0));
         let device = Device::flex().autodiff();
         let map = |value| tensor(&[value], [1, 1, 1, 1], DType::F64, &device);
         for fused in [true, false] {
             let s = map(0.0).require_grad();
-            let loss = if fused { distance.between(s.clone(), map(1.0)).unwrap() } else {
+            let loss = if fused {
+                distance.between(s.clone(), map(1.0)).unwrap()
+            } else {
                 distance.composed(s.clone(), map(1.0)).unwrap()
             };
             let slope = values(Tensor::<4>::from_inner(s.grad(&loss.backward()).unwrap()))[0];

@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_map_of_one_place_is_refused() {
-        let shapes = book(&[("stage1", &[2, 4, 4]), ("stage2", &[2, 2, 2])], &[("stage1", &[3, 4, 4]), ("stage2", &[3, 1, 1])]);
+        let shapes =
+            book(&[("stage1", &[2, 4, 4]), ("stage2", &[2, 2, 2])], &[("stage1", &[3, 4, 4]), ("stage2", &[3, 1, 1])]);
         let message = AttentionTransferConfig::default().taps(&shapes).unwrap_err().to_string();
         assert!(["`at`", "stage2", "one place", "student_taps"].iter().all(|part| message.contains(part)), "{message}");
         let first = || Some(vec!["stage1".to_string()]);

@@ -260,7 +260,9 @@ impl Method for FdCmkd {
             let s = input.map(name, Side::Student, &pair.student)?;
             let t = input.map(name, Side::Teacher, &pair.teacher)?;
             for (part, value) in self.compare(k, s, t, &input.labels)? {
-                terms.push(Term::new(format!("{name}.{}.{part}", pair.student), value, &pair.student).against(&pair.teacher));
+                terms.push(
+                    Term::new(format!("{name}.{}.{part}", pair.student), value, &pair.student).against(&pair.teacher),
+                );
             }
         }
         Ok(terms)

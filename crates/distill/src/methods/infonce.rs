@@ -68,7 +68,8 @@ impl MethodConfig for InfoNceConfig {
         let student = book.tap(Self::ABOUT.name, Side::Student, &self.student_tap)?;
         let teacher = book.tap(Self::ABOUT.name, Side::Teacher, &self.teacher_tap)?;
         let why = "a vector's direction is a sign, which has no gradient";
-        Compared::new(Self::ABOUT.name, student, teacher, (1, 1)).needs_channels(why, "choose another `teacher_tap`")?;
+        Compared::new(Self::ABOUT.name, student, teacher, (1, 1))
+            .needs_channels(why, "choose another `teacher_tap`")?;
         Ok(Wanted { student: vec![self.student_tap.clone()], teacher: vec![self.teacher_tap.clone()] })
     }
 

@@ -50,7 +50,8 @@ pub(crate) fn check_factors<C: MethodConfig>(config: &C, factors: &[(&str, f64)]
         return Ok(());
     }
     let keys: Vec<String> = factors.iter().map(|(key, _)| format!("`{key}`")).collect();
-    Err(config.bad(format!("{} are all 0: nothing is compared; give one a factor, or leave the term out", keys.join(", "))))
+    Err(config
+        .bad(format!("{} are all 0: nothing is compared; give one a factor, or leave the term out", keys.join(", "))))
 }
 
 /// The logits of both networks must have the same classes.

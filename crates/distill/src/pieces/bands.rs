@@ -220,7 +220,8 @@ impl Bands {
             Transform::ChannelFft if coefficients => (2 * (channels / 2 + 1), size),
             _ => (channels, size),
         };
-        let names: &[(&str, bool)] = if split == Split::None { &[("all", true)] } else { &[("low", true), ("high", false)] };
+        let names: &[(&str, bool)] =
+            if split == Split::None { &[("all", true)] } else { &[("low", true), ("high", false)] };
         names.iter().map(|(name, low)| (name.to_string(), *low, channels, size)).collect()
     }
 

@@ -159,7 +159,10 @@ fn a_side_without_names_reads_its_deepest_stage() {
         let config = SfkdConfig { student_taps: student.clone(), teacher_taps: teacher.clone(), ..Default::default() };
         let wanted = config.taps(&book).unwrap();
         let deepest = || vec!["stage3".to_string()];
-        assert_eq!((wanted.student, wanted.teacher), (student.unwrap_or_else(deepest), teacher.unwrap_or_else(deepest)));
+        assert_eq!(
+            (wanted.student, wanted.teacher),
+            (student.unwrap_or_else(deepest), teacher.unwrap_or_else(deepest))
+        );
     }
 }
 
