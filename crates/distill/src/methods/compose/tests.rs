@@ -134,7 +134,7 @@ fn bands_with_nothing_to_compare_are_refused() {
     for (text, shape, found) in [
         ("normalize = 'mean-l2'", [4, 1, 1], "one place"),
         ("normalize = 'l2'", [1, 8, 8], "one channel"),
-        ("normalize_bands = 'mean-l2'", [4, 8, 8], "band `level3`"),
+        ("normalize_bands = 'mean-l2'\nlow = { weight = 0.0 }", [4, 8, 8], "band `level3`"),
         ("normalize_bands = 'mean-l2'\nhigh = { weight = 0.0 }", [4, 8, 8], "band `ll3`"),
         ("normalize_bands = 'l2'", [1, 8, 8], "band `ll3`"),
         (frequencies, [4, 1, 1], "no high frequencies"),

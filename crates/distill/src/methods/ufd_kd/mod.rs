@@ -105,11 +105,17 @@ impl UfdKdConfig {
 
     /// Refuses terms that would be constant, and keys that nothing reads.
     fn check(&self, book: &ShapeBook) -> Result<(), DistillError> {
-        if self.projector == ProjectorKind::Conv {
-            refuse_unread(self, &["heads", "softmax_scale"], "`projector = \"attention\"`")?;
-        }
         let (student, teacher) = self.pair(book)?;
         let compared = Compared::new(Self::ABOUT.name, student, teacher, teacher.shape.extent());
+        match self.projector {
+            ProjectorKind::Conv => {
+                refuse_unread(self, &["heads", "softmax_scale"], "`projector = \"attention\"`")?;
+            }
+            ProjectorKind::Attention => {
+                let why = "the layer normalisation after the attention leaves a constant";
+                compared.needs_channels(why, "take `projector = \"conv\"`")?;
+            }
+        }
         let remedy = "take a tap with more, or set the weight to 0";
         for (key, weight) in self.weights() {
             // What is divided by its length must have more than one component, and a residual more than one value.

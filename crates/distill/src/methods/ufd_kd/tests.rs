@@ -99,20 +99,22 @@ fn one_pixel_and_one_channel_have_no_residual() {
 
 #[test]
 fn terms_that_would_be_constant_are_refused() {
-    let only = |key: &str| {
+    // One channel needs the convolutions: a layer normalisation of one number is a constant.
+    let only = |key: &str, one: bool| {
         let weight = |name: &str| if name == key { 0.01 } else { 0.0 };
         UfdKdConfig {
             spatial_dc: weight("spatial_dc"),
             spatial_ac: weight("spatial_ac"),
             channel_dc: weight("channel_dc"),
             channel_ac: weight("channel_ac"),
+            projector: if one { ProjectorKind::Conv } else { ProjectorKind::Attention },
             ..Default::default()
         }
     };
     for (shape, alive) in [([4, 1, 1], "spatial_dc"), ([1, 4, 4], "channel_dc"), ([4, 4, 4], "all")] {
         let book = book(&[("stage2", &[3, 4, 4])], &[("stage2", &shape)]);
         for key in ["spatial_dc", "spatial_ac", "channel_dc", "channel_ac"] {
-            let config = only(key);
+            let config = only(key, shape[0] == 1);
             // A term is refused exactly where its gradient at the student is zero up to rounding.
             let method = double(config.init(&book, &Parameters::new(subband_seed::Stream::new(3), &device())).unwrap());
             let (s, t) = inputs([3, 4, 4], shape);
@@ -127,6 +129,13 @@ fn terms_that_would_be_constant_are_refused() {
             }
         }
     }
+}
+
+#[test]
+fn one_channel_behind_the_attention_is_refused() {
+    let book = book(&[("stage2", &[3, 4, 4])], &[("stage2", &[1, 4, 4])]);
+    let message = UfdKdConfig::default().taps(&book).unwrap_err().to_string();
+    assert!(message.contains("layer normalisation") && message.contains("conv"), "{message}");
 }
 
 #[test]
