@@ -1,6 +1,22 @@
-//! The key names of a configuration, read from its `Deserialize` implementation.
+//! The key names of a configuration, read from its `Deserialize` implementation, and keys that nothing reads.
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
+
+use crate::{DistillError, MethodConfig};
+
+/// Refuses the keys among `keys` that were changed from their default although nothing reads them; `owner` is the setting
+/// that would.
+pub(crate) fn refuse_unread<C: MethodConfig>(config: &C, keys: &[&str], owner: &str) -> Result<(), DistillError> {
+    let table = |config: &C| toml::Table::try_from(config).unwrap_or_default();
+    let (given, default) = (table(config), table(&C::default()));
+    match keys.iter().find(|key| given.get(**key) != default.get(**key)) {
+        Some(key) => {
+            let value = given.get(*key).map(|value| format!(" = {value}")).unwrap_or_default();
+            Err(config.bad(format!("`{key}{value}` has no effect here: it belongs to {owner}; leave it out")))
+        }
+        None => Ok(()),
+    }
+}
 
 /// The field names that `T`'s derived `Deserialize` announces; empty if `T` is not a struct.
 ///

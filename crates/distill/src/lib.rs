@@ -8,6 +8,7 @@
 //! Each method is one file that starts with its equations and its source. [`method_docs`] lists them all.
 #![deny(missing_docs)]
 
+mod compared;
 mod error;
 pub mod fam_kd;
 pub mod freekd;

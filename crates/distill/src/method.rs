@@ -54,12 +54,42 @@ pub struct Term {
     pub value: Tensor<1>,
     /// Student taps (`logits` included) that the gradient of this part must reach.
     pub reaches: Vec<String>,
+    /// The teacher's tap, which tells parts of the same student tap apart.
+    teacher: Option<String>,
 }
 
 impl Term {
     /// A term whose gradient must reach one student tap.
     pub fn new(name: impl Into<String>, value: Tensor<1>, reaches: &str) -> Self {
-        Self { name: name.into(), value, reaches: vec![reaches.to_string()] }
+        Self { name: name.into(), value, reaches: vec![reaches.to_string()], teacher: None }
+    }
+
+    /// The same term, of a comparison with this tap of the teacher.
+    pub(crate) fn against(self, teacher: &str) -> Self {
+        Self { teacher: Some(teacher.to_string()), ..self }
+    }
+
+    /// The terms under names of their own: where a student tap is compared twice, the second name ends with the
+    /// teacher's tap (and a number, should that repeat too). A run adds up terms by name.
+    pub(crate) fn distinct(mut terms: Vec<Self>) -> Vec<Self> {
+        for k in 1..terms.len() {
+            let (before, rest) = terms.split_at_mut(k);
+            let term = &mut rest[0];
+            let taken = |name: &str| before.iter().any(|other| other.name == name);
+            if !taken(&term.name) {
+                continue;
+            }
+            if let Some(teacher) = &term.teacher {
+                term.name = format!("{}.{teacher}", term.name);
+            }
+            let name = term.name.clone();
+            let mut number = 2;
+            while taken(&term.name) {
+                term.name = format!("{name}.{number}");
+                number += 1;
+            }
+        }
+        terms
     }
 }
 

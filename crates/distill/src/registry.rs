@@ -103,7 +103,8 @@ macro_rules! registry {
 
             /// The parts of the loss for one step, before weight and warm-up.
             pub fn forward(&self, input: &StepInput) -> Result<Vec<Term>, DistillError> {
-                match self { $(Self::$method(method) => method.forward(input),)+ }
+                let terms = match self { $(Self::$method(method) => method.forward(input),)+ };
+                terms.map(Term::distinct)
             }
         }
     };

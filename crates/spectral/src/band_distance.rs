@@ -85,10 +85,10 @@ fn part(s: Tensor<4>, t: Tensor<4>, band: Band) -> Tensor<1> {
     let g = |z: Tensor<4>| match band.measure {
         Measure::Plain => z,
         Measure::Log => z.abs().log1p(),
+        // With 1 for the sign of 0, so that the slope there is 1.
         Measure::SignedLog => {
-            // +-1, also at 0, where the slope is 1.
-            let sign = z.clone().detach().greater_equal_elem(0).float().cast(z.dtype()) * 2.0 - 1.0;
-            sign * z.abs().log1p()
+            let sign = z.ones_like().mask_fill(z.clone().lower_elem(0.0), -1.0);
+            (z * sign.clone()).log1p() * sign
         }
     };
     let squares = (g(s) - g(t)).square();
@@ -143,6 +143,25 @@ mod tests {
                     distance.between(x, t).unwrap().reshape([1, 1, 1, 1]) * 1e2
                 });
             }
+        }
+    }
+
+    #[test]
+    fn the_signed_logarithm_has_slope_one_at_zero_both_ways() {
+        // The low band of one place is the map itself: (g(0) - g(1))^2 has the derivative -2 ln 2.
+        let band = |weight| Band { weight, measure: Measure::SignedLog };
+        let distance = BandDistance::new(Mask::low([1, 1], Pass::Radial(0.0)).unwrap(), false, band(1.0), band(0.0));
+        let device = Device::flex().autodiff();
+        let map = |value| tensor(&[value], [1, 1, 1, 1], DType::F64, &device);
+        for fused in [true, false] {
+            let s = map(0.0).require_grad();
+            let loss = if fused {
+                distance.between(s.clone(), map(1.0)).unwrap()
+            } else {
+                distance.composed(s.clone(), map(1.0)).unwrap()
+            };
+            let slope = values(Tensor::<4>::from_inner(s.grad(&loss.backward()).unwrap()))[0];
+            assert!((slope + 2.0 * std::f64::consts::LN_2).abs() < 1e-14, "fused {fused}: {slope}");
         }
     }
 

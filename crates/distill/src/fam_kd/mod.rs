@@ -58,7 +58,7 @@ impl Method for FamKd {
             let (output, fused) = block.forward(x, deeper.take())?;
             deeper = self.review.then_some(fused);
             let value = Reduction::Mean.apply(self.distance.elements(output, target)?);
-            terms.push(Term::new(format!("{name}.{student}"), value, student));
+            terms.push(Term::new(format!("{name}.{student}"), value, student).against(teacher));
         }
         terms.reverse();
         Ok(terms)

@@ -157,7 +157,6 @@ fn every_form_matches_the_oracle() {
     for (config, name) in cases {
         let found: Vec<f64> = losses(&fill(made(&config)), student(2)).into_iter().map(scalar).collect();
         let expected = fixture(name);
-        println!("{name}: {found:?} {expected:?}");
         assert_close(&found, &expected, 1e-9);
     }
 }

@@ -8,6 +8,7 @@ use super::frequency::{BandKeys, Bands};
 use super::gate::{Gates, hidden};
 use super::loss::{BandLoss, TapLoss};
 use super::{FreeKd, FrequencyKind, Grouping, NAME, PromptConfig, Prompts};
+use crate::keys::refuse_unread;
 use crate::pieces::align::{AdapterKind, AlignConfig, Grid, Resize};
 use crate::shapes::Pairing;
 use crate::{About, DistillError, MethodConfig, Parameters, ShapeBook, Variant, Wanted};
@@ -143,6 +144,9 @@ impl FreeKdConfig {
         if !(self.low() || self.high) {
             return Err(self.bad("`low = false` with `high = false` compares nothing; set one of them"));
         }
+        if self.masks == MaskKind::None {
+            refuse_unread(self, &["prompts"], "`masks = \"prompts\"`")?;
+        }
         if self.transform == FrequencyKind::None {
             return Err(
                 self.bad("`transform = \"none\"` has no bands; `method = \"maskd\"` compares maps under such prompts")
@@ -246,7 +250,7 @@ impl MethodConfig for FreeKdConfig {
     }
 
     fn without_files(&self) -> Self {
-        Self { masks: MaskKind::None, ..self.clone() }
+        Self { masks: MaskKind::None, prompts: None, ..self.clone() }
     }
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {

@@ -73,7 +73,7 @@ impl Method for FreeKd {
             // The deepest tap is its own later layer.
             let (later_student, later_teacher) = pairs.get(k + 1).unwrap_or(&pairs[k]);
             let value = tap.forward([student, later_student], [teacher, later_teacher])?;
-            Ok(Term::new(format!("{NAME}.{}", tap.student), value, &tap.student))
+            Ok(Term::new(format!("{NAME}.{}", tap.student), value, &tap.student).against(&tap.teacher))
         });
         terms.collect()
     }

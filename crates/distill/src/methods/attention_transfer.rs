@@ -9,6 +9,7 @@
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::compared::Compared;
 use crate::parts::mean_squared_error;
 use crate::shapes::Pairing;
 use crate::{
@@ -56,6 +57,12 @@ impl MethodConfig for AttentionTransferConfig {
         if !(self.p.is_finite() && self.p >= 1.0) {
             return Err(self.bad(format!("`p = {}` must be at least 1 (usual: 2)", self.p)));
         }
+        for (student, teacher) in self.pairing().pairs(book)? {
+            let ((h, w), (height, width)) = (student.shape.extent(), teacher.shape.extent());
+            let compared = Compared::new(Self::ABOUT.name, &student, &teacher, (h.min(height), w.min(width)));
+            let remedy = "name taps with a height or width in `student_taps` and `teacher_taps`";
+            compared.needs_places("every attention map is 1", remedy)?;
+        }
         self.pairing().wanted(book)
     }
 
@@ -89,7 +96,7 @@ impl Method for AttentionTransfer {
                 input.map(name, Side::Teacher, teacher)?,
                 self.p,
             );
-            Ok(Term::new(format!("{name}.{student}"), value, student))
+            Ok(Term::new(format!("{name}.{student}"), value, student).against(teacher))
         });
         terms.collect()
     }
@@ -128,7 +135,7 @@ fn positive_power(x: Tensor<4>, p: f64) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{fixture, gradient_error, scalar, wave};
+    use crate::check::{book, fixture, gradient_error, scalar, wave};
 
     #[test]
     fn values_match_the_oracle() {
@@ -136,6 +143,17 @@ mod tests {
         assert!((scalar(same) - fixture("at.same")[0]).abs() < 1e-13);
         let pooled = attention_loss(wave([2, 3, 6, 6], 1.3, 0.41), wave([2, 4, 3, 3], 0.2, 0.37), 2.0);
         assert!((scalar(pooled) - fixture("at.pooled")[0]).abs() < 1e-13);
+    }
+
+    #[test]
+    fn a_map_of_one_place_is_refused() {
+        let shapes =
+            book(&[("stage1", &[2, 4, 4]), ("stage2", &[2, 2, 2])], &[("stage1", &[3, 4, 4]), ("stage2", &[3, 1, 1])]);
+        let message = AttentionTransferConfig::default().taps(&shapes).unwrap_err().to_string();
+        assert!(["`at`", "stage2", "one place", "student_taps"].iter().all(|part| message.contains(part)), "{message}");
+        let first = || Some(vec!["stage1".to_string()]);
+        let named = AttentionTransferConfig { student_taps: first(), teacher_taps: first(), ..Default::default() };
+        named.taps(&shapes).unwrap();
     }
 
     #[test]

@@ -21,10 +21,13 @@
 //! ```
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
+use subband_models::TapInfo;
 
+use crate::compared::Compared;
+use crate::keys::refuse_unread;
 use crate::pieces::align::{Align, AlignConfig};
 use crate::pieces::bands::{Band, Bands, BandsConfig, Domain, Split, Transform};
-use crate::pieces::distance::{Distance, Reduction};
+use crate::pieces::distance::{Distance, GaussianPass, Reduction};
 use crate::pieces::filter::{FilterKind, FrequencyAttention, HighPassKind};
 use crate::pieces::mask::Mask;
 use crate::pieces::normalization::Normalization;
@@ -177,6 +180,52 @@ impl ComposeConfig {
         }
         self.mask.problem().map_or(Ok(()), |problem| Err(self.bad(format!("`mask`: {problem}"))))
     }
+
+    /// Refuses keys that the chosen transform and split do not read.
+    fn check_unread(&self) -> Result<(), DistillError> {
+        if !matches!(self.split, Split::Rectangle | Split::Radial | Split::Gaussian) {
+            refuse_unread(self, &["cutoff"], "`split = \"rectangle\"`, `\"radial\"` and `\"gaussian\"`")?;
+        }
+        if matches!(self.transform, Transform::None | Transform::Dwt) {
+            refuse_unread(self, &["domain"], "the Fourier and cosine transforms")?;
+        }
+        if self.transform != Transform::Dwt {
+            refuse_unread(self, &["wavelet", "levels", "boundary"], "`transform = \"dwt\"`")?;
+        }
+        if self.split == Split::None {
+            refuse_unread(self, &["high"], "a `split` into more than one band")?;
+        }
+        Ok(())
+    }
+
+    /// Refuses taps of which a band would have nothing to compare.
+    fn check_pair(&self, bands: &Bands, student: &TapInfo, teacher: &TapInfo) -> Result<(), DistillError> {
+        let size = self.align.grid.size(student.shape.extent(), teacher.shape.extent());
+        let whole = Compared::new(Self::ABOUT.name, student, teacher, size);
+        whole.normalized("normalize", self.normalize)?;
+        for (band, low, channels, size) in bands.shapes(whole.channels, size) {
+            let loss = if low { self.low } else { self.high };
+            if loss.weight == 0.0 {
+                continue;
+            }
+            let part = Compared { band: &band, channels, size, ..whole };
+            let (why, remedy) = ("there are no high frequencies", "set `high.weight` to 0, or take other taps");
+            match self.transform {
+                Transform::Fft | Transform::Dct if !low => whole.needs_places(why, remedy)?,
+                Transform::ChannelFft | Transform::ChannelDct if !low => whole.needs_channels(why, remedy)?,
+                _ => {}
+            }
+            part.normalized("normalize_bands", self.normalize_bands)?;
+            match loss.distance {
+                Distance::Cosine => part.needs_channels("a cosine is a sign, which has no gradient", "take `mse`")?,
+                Distance::GaussianSpectrum { pass: GaussianPass::High, .. } => {
+                    part.needs_places("`pass = \"high\"` keeps nothing", "take `pass = \"low\"` or other taps")?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 impl MethodConfig for ComposeConfig {
@@ -193,7 +242,11 @@ impl MethodConfig for ComposeConfig {
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
         self.check()?;
-        self.bands()?;
+        let bands = self.bands()?;
+        self.check_unread()?;
+        for (student, teacher) in self.pairing().pairs(book)? {
+            self.check_pair(&bands, &student, &teacher)?;
+        }
         self.pairing().wanted(book)
     }
 
@@ -253,7 +306,7 @@ impl Method for Compose {
                 None => s,
             };
             for (band, value) in self.compare(s, t)? {
-                terms.push(Term::new(format!("{name}.{student}.{band}"), value, student));
+                terms.push(Term::new(format!("{name}.{student}.{band}"), value, student).against(teacher));
             }
         }
         Ok(terms)

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check_temperature;
 use super::level::{Level, Taps};
+use crate::compared::Compared;
 use crate::pieces::align::AlignConfig;
 use crate::{
     About, BatchNorm, DistillError, Method, MethodConfig, Parameters, ShapeBook, StepInput, Term, Variant, Wanted,
@@ -90,16 +91,9 @@ impl MethodConfig for CwdConfig {
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
         check_temperature(self, self.temperature)?;
         for (student, teacher) in self.spread().pairs(book)? {
-            if self.align.grid.size(student.shape.extent(), teacher.shape.extent()) == (1, 1) {
-                return Err(DistillError::Shapes {
-                    method: Self::ABOUT.name.to_string(),
-                    reason: format!(
-                        "`{}` ({}) against `{}` ({}) is compared at one place, where every distribution is 1; take taps \
-                         with a height or width",
-                        student.name, student.shape, teacher.name, teacher.shape
-                    ),
-                });
-            }
+            let size = self.align.grid.size(student.shape.extent(), teacher.shape.extent());
+            let compared = Compared::new(Self::ABOUT.name, &student, &teacher, size);
+            compared.needs_places("every distribution is 1", "take taps with a height or width")?;
         }
         self.spread().wanted(book)
     }

@@ -14,16 +14,16 @@ use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use serde::{Deserialize, Serialize};
 
-use super::{check_factor, check_logits, check_temperature};
+use super::{check_factors, check_logits, check_temperature};
 use crate::{About, DistillError, Method, MethodConfig, Parameters, ShapeBook, StepInput, Term, Wanted};
 
 /// Keys of `method = "dist"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DistConfig {
-    /// Factor of the rows' part (1; 2 on CIFAR-100), 0 or more.
+    /// Factor of the rows' part (1; 2 on CIFAR-100), 0 leaves it out.
     pub beta: f64,
-    /// Factor of the columns' part (1; 2 on CIFAR-100), 0 or more.
+    /// Factor of the columns' part (1; 2 on CIFAR-100), 0 leaves it out.
     pub gamma: f64,
     /// Temperature T (1; 4 on CIFAR-100), above 0.
     pub temperature: f64,
@@ -51,8 +51,7 @@ impl MethodConfig for DistConfig {
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
         check_temperature(self, self.temperature)?;
-        check_factor(self, "beta", self.beta)?;
-        check_factor(self, "gamma", self.gamma)?;
+        check_factors(self, &[("beta", self.beta), ("gamma", self.gamma)])?;
         // One class has no correlation.
         check_logits(self, book, 2)?;
         Ok(Wanted::default())
@@ -80,10 +79,9 @@ impl Method for Dist {
         let scale = if config.temperature_squared { config.temperature.powi(2) } else { 1.0 };
         let (student, teacher) = (input.student.logits.clone(), input.teacher.logits.clone());
         let [inter, intra] = relations(student, teacher, config.temperature);
-        Ok(vec![
-            Term::new("dist.inter", inter * (config.beta * scale), "logits"),
-            Term::new("dist.intra", intra * (config.gamma * scale), "logits"),
-        ])
+        let parts = [("dist.inter", inter, config.beta), ("dist.intra", intra, config.gamma)];
+        let used = parts.into_iter().filter(|(_, _, factor)| *factor > 0.0);
+        Ok(used.map(|(name, value, factor)| Term::new(name, value * (factor * scale), "logits")).collect())
     }
 }
 
@@ -109,7 +107,7 @@ fn correlation(a: Tensor<2>, b: Tensor<2>, dim: usize) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{features, fixture, gradient_error, labels, scalar, single, values, wave};
+    use crate::check::{book, features, fixture, gradient_error, labels, scalar, single, values, wave};
 
     fn logits(n: usize, k: usize) -> (Tensor<2>, Tensor<2>) {
         (wave([n, k], 1.3, 0.41) * 2.0, wave([n, k], 0.2, 0.37) * 3.0)
@@ -142,6 +140,12 @@ mod tests {
         let squared = DistConfig { temperature_squared: true, ..plain.clone() };
         let weighted = DistConfig { beta: 2.0, gamma: 0.5, ..plain.clone() };
         let (plain, squared, weighted) = (term(plain), term(squared), term(weighted));
+        let plain_config = DistConfig { temperature: 3.0, temperature_squared: false, ..Default::default() };
+        assert_eq!(term(DistConfig { beta: 0.0, ..plain_config.clone() }), plain[1..]);
+        assert_eq!(term(DistConfig { gamma: 0.0, ..plain_config }), plain[..1]);
+        let none = DistConfig { beta: 0.0, gamma: 0.0, ..Default::default() };
+        let message = none.taps(&book(&[], &[])).unwrap_err().to_string();
+        assert!(message.contains("`beta`, `gamma` are all 0"), "{message}");
         assert!(plain[0] > 0.1);
         for k in 0..2 {
             assert!((squared[k] - 9.0 * plain[k]).abs() < 1e-12);

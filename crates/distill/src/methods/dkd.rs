@@ -9,16 +9,17 @@ use burn::tensor::activation::log_softmax;
 use serde::{Deserialize, Serialize};
 
 use super::kd::divergence;
-use super::{check_factor, check_logits, check_temperature, one_hot};
+use super::{check_factors, check_logits, check_temperature, one_hot};
 use crate::{About, DistillError, Method, MethodConfig, Parameters, ShapeBook, StepInput, Term, Wanted};
 
 /// Keys of `method = "dkd"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DkdConfig {
-    /// Factor of the target-class part (1).
+    /// Factor of the target-class part (1), 0 leaves it out.
     pub alpha: f64,
-    /// Factor of the other-classes part: 2 for ResNet56 to 20 and 110 to 32 (default), 6 for WRN and VGG, 8 otherwise.
+    /// Factor of the other-classes part: 2 for ResNet56 to 20 and 110 to 32 (default), 6 for WRN and VGG, 8 otherwise;
+    /// 0 leaves it out.
     pub beta: f64,
     /// Temperature T (4).
     pub temperature: f64,
@@ -44,8 +45,7 @@ impl MethodConfig for DkdConfig {
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
         check_temperature(self, self.temperature)?;
-        check_factor(self, "alpha", self.alpha)?;
-        check_factor(self, "beta", self.beta)?;
+        check_factors(self, &[("alpha", self.alpha), ("beta", self.beta)])?;
         check_logits(self, book, 2)?;
         Ok(Wanted::default())
     }
@@ -70,10 +70,9 @@ impl Method for Dkd {
     fn forward(&self, input: &StepInput) -> Result<Vec<Term>, DistillError> {
         let (student, teacher) = (input.student.logits.clone(), input.teacher.logits.clone());
         let [target, others] = decoupled(student, teacher, input.labels.clone(), self.config.temperature);
-        Ok(vec![
-            Term::new("dkd.target", target * self.config.alpha, "logits"),
-            Term::new("dkd.others", others * self.config.beta, "logits"),
-        ])
+        let parts = [("dkd.target", target, self.config.alpha), ("dkd.others", others, self.config.beta)];
+        let used = parts.into_iter().filter(|(_, _, factor)| *factor > 0.0);
+        Ok(used.map(|(name, value, factor)| Term::new(name, value * factor, "logits")).collect())
     }
 }
 
@@ -108,7 +107,7 @@ fn split(scaled: Tensor<2>, truth: Tensor<2, Bool>) -> (Tensor<2>, Tensor<2>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{fixture, gradient_error, labels, scalar, wave};
+    use crate::check::{book, features, fixture, gradient_error, labels, scalar, wave};
 
     #[test]
     fn values_match_the_oracle() {
@@ -116,6 +115,25 @@ mod tests {
         let [target, others] = decoupled(student, teacher, labels(&[1, 3, 0]), 4.0);
         assert!((scalar(target) - fixture("dkd.target")[0]).abs() < 1e-12);
         assert!((scalar(others) - fixture("dkd.others")[0]).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_factor_of_zero_leaves_its_part_out() {
+        let shapes = book(&[], &[]);
+        let (student, teacher) = (features(&[]), features(&[]));
+        let names = |alpha, beta| {
+            let config = DkdConfig { alpha, beta, ..Default::default() };
+            config.taps(&shapes).unwrap();
+            let input = StepInput { student: &student, teacher: &teacher, labels: labels(&[0]), epoch: 1, step: 1 };
+            let terms = Dkd { config }.forward(&input).unwrap();
+            terms.into_iter().map(|term| term.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(0.0, 2.0), ["dkd.others"]);
+        assert_eq!(names(1.0, 0.0), ["dkd.target"]);
+        assert_eq!(names(1.0, 2.0), ["dkd.target", "dkd.others"]);
+        let none = DkdConfig { alpha: 0.0, beta: 0.0, ..Default::default() };
+        let message = none.taps(&shapes).unwrap_err().to_string();
+        assert!(message.contains("`alpha`, `beta` are all 0"), "{message}");
     }
 
     #[test]

@@ -84,18 +84,9 @@ impl Default for FdCmkdConfig {
 
 impl FdCmkdConfig {
     fn pairs(&self, book: &ShapeBook) -> Result<Vec<(TapInfo, TapInfo)>, DistillError> {
-        let pooled = Some(vec!["pooled".to_string()]);
-        let chosen = self.student_taps.is_some() || self.teacher_taps.is_some();
-        let (student, teacher) = if chosen { (&self.student_taps, &self.teacher_taps) } else { (&pooled, &pooled) };
-        let pairing = Pairing {
-            method: Self::ABOUT.name,
-            student,
-            teacher,
-            pooled: false,
-            student_pre: false,
-            teacher_pre: false,
-        };
-        pairing.pairs(book)
+        let or_pooled = |given: &Option<Vec<String>>| given.clone().or_else(|| Some(vec!["pooled".to_string()]));
+        let (student, teacher) = (or_pooled(&self.student_taps), or_pooled(&self.teacher_taps));
+        Pairing::stages(Self::ABOUT.name, &student, &teacher).pairs(book)
     }
 
     /// Places at which a pair is compared.
@@ -269,7 +260,9 @@ impl Method for FdCmkd {
             let s = input.map(name, Side::Student, &pair.student)?;
             let t = input.map(name, Side::Teacher, &pair.teacher)?;
             for (part, value) in self.compare(k, s, t, &input.labels)? {
-                terms.push(Term::new(format!("{name}.{}.{part}", pair.student), value, &pair.student));
+                terms.push(
+                    Term::new(format!("{name}.{}.{part}", pair.student), value, &pair.student).against(&pair.teacher),
+                );
             }
         }
         Ok(terms)

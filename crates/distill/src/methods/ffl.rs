@@ -136,7 +136,7 @@ impl Method for Ffl {
             let (s, t) =
                 align.forward(input.map(name, Side::Student, student)?, input.map(name, Side::Teacher, teacher)?);
             let value = Reduction::Mean.apply(self.focal.elements_of(s - t)?);
-            Ok(Term::new(format!("{name}.{student}"), value, student))
+            Ok(Term::new(format!("{name}.{student}"), value, student).against(teacher))
         });
         terms.collect()
     }

@@ -21,7 +21,10 @@ use subband_spectral::band_distance::{Band, BandDistance, Measure};
 use subband_spectral::filter::{Mask, Pass};
 
 use super::check_factor;
+use crate::compared::Compared;
+use crate::keys::refuse_unread;
 use crate::pieces::align::{Align, AlignConfig};
+use crate::pieces::bands::shortest;
 use crate::pieces::distance::{Distance, Reduction};
 use crate::pieces::normalization::Normalization;
 use crate::shapes::Pairing;
@@ -45,7 +48,7 @@ pub enum LowBand {
     HalfOpen,
     /// `|f| <= r` on each axis.
     Symmetric,
-    /// sqrt(f_h^2 + f_w^2) <= cutoff min(H, W) / 2.
+    /// sqrt(f_h^2 + f_w^2) <= cutoff S / 2, S the shortest axis longer than 1.
     Radial,
 }
 
@@ -129,6 +132,10 @@ impl FreqKdConfig {
         if !(self.cutoff > 0.0 && self.cutoff <= 1.0) {
             return Err(self.bad(format!("`cutoff = {}` must be above 0 and at most 1 (usual: 0.5)", self.cutoff)));
         }
+        if self.loss == FreqKdLoss::Cosine {
+            let keys = ["cutoff", "mask", "low_weight", "high_weight", "low_distance", "high_distance"];
+            refuse_unread(self, &keys, "`loss = \"bands\"`")?;
+        }
         check_factor(self, "low_weight", self.low_weight)?;
         check_factor(self, "high_weight", self.high_weight)?;
         if self.low_weight == 0.0 && self.high_weight == 0.0 {
@@ -137,18 +144,18 @@ impl FreqKdConfig {
         Ok(())
     }
 
-    /// A map of one place is its own mean: nothing would be left of it.
-    fn check_size(&self, student: &str, size: (usize, usize)) -> Result<(), DistillError> {
-        if size != (1, 1) || self.normalize != Normalization::MeanL2 {
-            return Ok(());
+    /// Refuses taps of which nothing would be left to compare.
+    fn check_pair(&self, compared: Compared) -> Result<(), DistillError> {
+        compared.normalized("normalize", self.normalize)?;
+        match self.loss {
+            FreqKdLoss::Cosine => {
+                compared.needs_channels("a cosine is a sign, which has no gradient", "take `loss = \"bands\"`")
+            }
+            FreqKdLoss::Bands if self.low_weight == 0.0 => {
+                compared.needs_places("there are no high frequencies", "give `low_weight`, or take other taps")
+            }
+            FreqKdLoss::Bands => Ok(()),
         }
-        Err(DistillError::Shapes {
-            method: Self::ABOUT.name.to_string(),
-            reason: format!(
-                "`{student}` is compared at 1x1, where `normalize = \"mean-l2\"` leaves nothing; choose other taps, \
-                 another `align.grid` or another normalisation"
-            ),
-        })
     }
 
     fn mask(&self, size: (usize, usize)) -> Result<Mask, DistillError> {
@@ -159,7 +166,7 @@ impl FreqKdConfig {
         };
         let pass = match (self.mask.unwrap_or(default), Pass::freqkd(size, self.cutoff)) {
             (LowBand::Symmetric, Pass::HalfOpen(radii)) => Pass::Rectangle(radii),
-            (LowBand::Radial, _) => Pass::Radial(self.cutoff * size[0].min(size[1]) as f64 / 2.0),
+            (LowBand::Radial, _) => Pass::Radial(self.cutoff * shortest(size) / 2.0),
             (_, half_open) => half_open,
         };
         Ok(Mask::low(size, pass)?)
@@ -188,7 +195,7 @@ impl MethodConfig for FreqKdConfig {
         self.check()?;
         for (student, teacher) in self.pairing().pairs(book)? {
             let size = self.align.grid.size(student.shape.extent(), teacher.shape.extent());
-            self.check_size(&student.name, size)?;
+            self.check_pair(Compared::new(Self::ABOUT.name, &student, &teacher, size))?;
         }
         self.pairing().wanted(book)
     }
@@ -236,7 +243,7 @@ impl Method for FreqKd {
             let s = input.map(name, Side::Student, &pair.student)?;
             let t = input.map(name, Side::Teacher, &pair.teacher)?;
             let value = self.compare(align, &pair.distance, s, t)?;
-            Ok(Term::new(format!("{name}.{}", pair.student), value, &pair.student))
+            Ok(Term::new(format!("{name}.{}", pair.student), value, &pair.student).against(&pair.teacher))
         };
         self.aligns.iter().zip(&self.pairs).map(term).collect()
     }

@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use subband_models::TapShape;
 
 use super::{check_temperature, one_hot};
+use crate::compared::Compared;
 use crate::pieces::align::{AdapterKind, Align, AlignConfig};
+use crate::pieces::normalization::unit_length;
 use crate::{
     About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted,
     adaptive_average_pool,
@@ -63,8 +65,11 @@ impl MethodConfig for InfoNceConfig {
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
         check_temperature(self, self.temperature)?;
-        book.tap(Self::ABOUT.name, Side::Student, &self.student_tap)?;
-        book.tap(Self::ABOUT.name, Side::Teacher, &self.teacher_tap)?;
+        let student = book.tap(Self::ABOUT.name, Side::Student, &self.student_tap)?;
+        let teacher = book.tap(Self::ABOUT.name, Side::Teacher, &self.teacher_tap)?;
+        let why = "a vector's direction is a sign, which has no gradient";
+        Compared::new(Self::ABOUT.name, student, teacher, (1, 1))
+            .needs_channels(why, "choose another `teacher_tap`")?;
         Ok(Wanted { student: vec![self.student_tap.clone()], teacher: vec![self.teacher_tap.clone()] })
     }
 
@@ -110,11 +115,7 @@ impl InfoNce {
     /// # Shapes
     /// Two `[N, D]` to `[1]`.
     fn contrast(&self, student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
-        let unit = |x: Tensor<2>| {
-            let squared = x.clone().square().sum_dim(1);
-            x / squared.clamp_min(1e-24).sqrt()
-        };
-        let scores = unit(student).matmul(unit(teacher).transpose()) / self.config.temperature;
+        let scores = unit_length(student, 1).matmul(unit_length(teacher, 1).transpose()) / self.config.temperature;
         let forth = positives(scores.clone());
         if self.config.symmetric { (forth + positives(scores.transpose())) * 0.5 } else { forth }
     }
@@ -172,6 +173,13 @@ mod tests {
         let dead = wave([3, 6, 1, 1], 0.0, 0.0).require_grad();
         let gradient = dead.grad(&loss(&method, dead.clone(), 6).backward()).unwrap();
         assert!(gradient.into_data().iter::<f64>().all(f64::is_finite));
+    }
+
+    #[test]
+    fn vectors_of_one_channel_are_refused() {
+        let book = book(&[("pooled", &[3, 1, 1])], &[("pooled", &[1, 1, 1])]);
+        let message = InfoNceConfig::default().taps(&book).unwrap_err().to_string();
+        assert!(message.contains("pooled") && message.contains("one channel"), "{message}");
     }
 
     #[test]

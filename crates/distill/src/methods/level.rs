@@ -86,6 +86,6 @@ impl Level {
 
     /// The term of this level, named after the method and the student's tap.
     pub fn term(&self, method: &str, value: Tensor<1>) -> Term {
-        Term::new(format!("{method}.{}", self.student), value, &self.student)
+        Term::new(format!("{method}.{}", self.student), value, &self.student).against(&self.teacher)
     }
 }

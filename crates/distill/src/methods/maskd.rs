@@ -49,7 +49,7 @@ pub struct MaskdConfig {
     pub untrained: Option<usize>,
     /// `detection` (default) or `segmentation`.
     pub form: MaskdForm,
-    /// Whether the masks are weighed, if the file has a weighting (default: in `detection`).
+    /// Whether the masks are weighed, if the file has a weighting (default: in `detection`; not in `segmentation`).
     pub weighting: Option<bool>,
     /// Whether the student's masks come to multiply the teacher's (default: in `detection`).
     pub student_masks: Option<bool>,
@@ -144,6 +144,12 @@ impl MethodConfig for MaskdConfig {
             (Some(_), Some(_)) => return Err(self.bad("give `tokens` or `untrained`, not both")),
             (None, Some(0)) => return Err(self.bad("`untrained = 0` must be at least 1 (usual: 6)")),
             _ => {}
+        }
+        if self.weighting == Some(true) && self.form == MaskdForm::Segmentation {
+            return Err(self.bad("`weighting = true` has no effect with `form = \"segmentation\"`, which has none"));
+        }
+        if self.weighting == Some(true) && self.untrained.is_some() {
+            return Err(self.bad("`weighting = true` has no effect with `untrained`: a weighting comes with a file"));
         }
         self.spread().wanted(book)
     }

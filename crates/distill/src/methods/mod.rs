@@ -10,7 +10,7 @@ pub mod fitnet;
 pub mod freqkd;
 pub mod infonce;
 pub mod kd;
-mod level;
+pub(crate) mod level;
 pub mod maskd;
 pub mod mgd;
 pub mod mse;
@@ -41,6 +41,17 @@ pub(crate) fn check_factor<C: MethodConfig>(config: &C, key: &str, value: f64) -
         return Ok(());
     }
     Err(config.bad(format!("`{key} = {value}` must be a number, 0 or more")))
+}
+
+/// Checks the factors of a method's parts: each a number, 0 or more, and not all of them 0.
+pub(crate) fn check_factors<C: MethodConfig>(config: &C, factors: &[(&str, f64)]) -> Result<(), DistillError> {
+    factors.iter().try_for_each(|(key, value)| check_factor(config, key, *value))?;
+    if factors.iter().any(|(_, value)| *value > 0.0) {
+        return Ok(());
+    }
+    let keys: Vec<String> = factors.iter().map(|(key, _)| format!("`{key}`")).collect();
+    Err(config
+        .bad(format!("{} are all 0: nothing is compared; give one a factor, or leave the term out", keys.join(", "))))
 }
 
 /// The logits of both networks must have the same classes.

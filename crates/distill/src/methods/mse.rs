@@ -107,7 +107,7 @@ impl Method for Mse {
         let term = |(align, (student, teacher)): (&Align, &(String, String))| {
             let (s, t) = (input.map(name, Side::Student, student)?, input.map(name, Side::Teacher, teacher)?);
             let (s, t) = align.forward(s, t);
-            Ok(Term::new(format!("{name}.{student}"), mean_squared_error(s, t) * self.factor, student))
+            Ok(Term::new(format!("{name}.{student}"), mean_squared_error(s, t) * self.factor, student).against(teacher))
         };
         self.aligns.iter().zip(&self.pairs).map(term).collect()
     }

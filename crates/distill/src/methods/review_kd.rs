@@ -130,7 +130,9 @@ impl Method for ReviewKd {
             let [_, _, height, width] = target.dims();
             let (output, fused) = block.forward(x, deeper, (height, width));
             deeper = Some(fused);
-            terms.push(Term::new(format!("{name}.{student}"), pyramid_distance(output, target), student));
+            terms.push(
+                Term::new(format!("{name}.{student}"), pyramid_distance(output, target), student).against(teacher),
+            );
         }
         terms.reverse();
         Ok(terms)

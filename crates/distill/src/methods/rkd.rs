@@ -12,16 +12,16 @@
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::check_factor;
+use super::check_factors;
 use crate::{About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted};
 
 /// Keys of `method = "rkd"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RkdConfig {
-    /// Factor of the distance part (25).
+    /// Factor of the distance part (25), 0 leaves it out.
     pub distance: f64,
-    /// Factor of the angle part (50).
+    /// Factor of the angle part (50), 0 leaves it out.
     pub angle: f64,
     /// Student tap (`pooled`); a map is flattened.
     pub student_tap: String,
@@ -49,8 +49,7 @@ impl MethodConfig for RkdConfig {
     };
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
-        check_factor(self, "distance", self.distance)?;
-        check_factor(self, "angle", self.angle)?;
+        check_factors(self, &[("distance", self.distance), ("angle", self.angle)])?;
         book.tap(Self::ABOUT.name, Side::Student, &self.student_tap)?;
         book.tap(Self::ABOUT.name, Side::Teacher, &self.teacher_tap)?;
         Ok(Wanted { student: vec![self.student_tap.clone()], teacher: vec![self.teacher_tap.clone()] })
@@ -82,25 +81,28 @@ impl Method for Rkd {
         let name = RkdConfig::ABOUT.name;
         let student = input.map(name, Side::Student, &self.config.student_tap)?;
         let teacher = input.map(name, Side::Teacher, &self.config.teacher_tap)?;
-        let [distance, angle] = relations(student.flatten(1, 3), teacher.flatten(1, 3));
-        let tap = &self.config.student_tap;
-        Ok(vec![
-            Term::new("rkd.distance", distance * self.config.distance, tap),
-            Term::new("rkd.angle", angle * self.config.angle, tap),
-        ])
+        let (student, teacher) = (Pairs::new(student.flatten(1, 3)), Pairs::new(teacher.flatten(1, 3)));
+        let parts = [
+            ("rkd.distance", distance_part as Part, self.config.distance),
+            ("rkd.angle", angle_part as Part, self.config.angle),
+        ];
+        let used = parts.into_iter().filter(|(_, _, factor)| *factor > 0.0);
+        let term = |(name, part, factor): (&str, Part, f64)| {
+            Term::new(name, part(&student, &teacher) * factor, &self.config.student_tap)
+        };
+        Ok(used.map(term).collect())
     }
 }
 
-/// The distance and the angle part, without their factors.
-///
-/// # Shapes
-/// `[N, D_s]` and `[N, D_t]` to two `[1]`.
-fn relations(student: Tensor<2>, teacher: Tensor<2>) -> [Tensor<1>; 2] {
-    let (student, teacher) = (Pairs::new(student), Pairs::new(teacher));
-    [
-        huber_mean(student.relative_distances() - teacher.relative_distances()),
-        huber_mean(student.angles() - teacher.angles()),
-    ]
+/// A part of the loss without its factor.
+type Part = fn(&Pairs, &Pairs) -> Tensor<1>;
+
+fn distance_part(student: &Pairs, teacher: &Pairs) -> Tensor<1> {
+    huber_mean(student.relative_distances() - teacher.relative_distances())
+}
+
+fn angle_part(student: &Pairs, teacher: &Pairs) -> Tensor<1> {
+    huber_mean(student.angles() - teacher.angles())
 }
 
 /// Differences of all pairs of a batch.
@@ -155,13 +157,39 @@ fn huber_mean(x: Tensor<3>) -> Tensor<1> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{fixture, gradient_error, scalar, single, values, wave};
+    use crate::check::{book, features, fixture, gradient_error, labels, scalar, single, values, wave};
+
+    /// Both parts.
+    fn relations(student: Tensor<2>, teacher: Tensor<2>) -> [Tensor<1>; 2] {
+        let (student, teacher) = (Pairs::new(student), Pairs::new(teacher));
+        [distance_part(&student, &teacher), angle_part(&student, &teacher)]
+    }
 
     #[test]
     fn values_match_the_oracle() {
         let [distance, angle] = relations(wave([4, 3], 1.3, 0.41), wave([4, 5], 0.2, 0.97));
         assert!((scalar(distance) - fixture("rkd.distance")[0]).abs() < 1e-12);
         assert!((scalar(angle) - fixture("rkd.angle")[0]).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_factor_of_zero_leaves_its_part_out() {
+        let vector: (&str, &[usize; 3]) = ("pooled", &[3, 1, 1]);
+        let shapes = book(&[vector], &[vector]);
+        let maps = |s| features(&[("pooled", wave([3, 3, 1, 1], s, 0.41))]);
+        let (student, teacher) = (maps(1.3), maps(0.2));
+        let names = |distance, angle| {
+            let config = RkdConfig { distance, angle, ..Default::default() };
+            config.taps(&shapes).unwrap();
+            let input = StepInput { student: &student, teacher: &teacher, labels: labels(&[0]), epoch: 1, step: 1 };
+            let terms = Rkd { config }.forward(&input).unwrap();
+            terms.into_iter().map(|term| term.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(25.0, 0.0), ["rkd.distance"]);
+        assert_eq!(names(0.0, 50.0), ["rkd.angle"]);
+        let none = RkdConfig { distance: 0.0, angle: 0.0, ..Default::default() };
+        let message = none.taps(&shapes).unwrap_err().to_string();
+        assert!(message.contains("`distance`, `angle` are all 0"), "{message}");
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Method for SpectralKd {
         let terms = self.pairs.iter().map(|(student, teacher)| {
             let value =
                 spectral_loss(input.map(name, Side::Student, student)?, input.map(name, Side::Teacher, teacher)?)?;
-            Ok(Term::new(format!("{name}.{student}"), value / self.pairs.len() as f64, student))
+            Ok(Term::new(format!("{name}.{student}"), value / self.pairs.len() as f64, student).against(teacher))
         });
         terms.collect()
     }

@@ -66,7 +66,7 @@ impl WaveletKdConfig {
         if !(1..=16).contains(&self.levels) {
             return Err(self.bad(format!("`levels = {}` must be 1 to 16 (usual: 4)", self.levels)));
         }
-        Ok(Dwt2Config::new(&self.wavelet, self.levels).init()?)
+        Dwt2Config::new(&self.wavelet, self.levels).init().map_err(|error| self.bad(error.to_string()))
     }
 }
 
@@ -127,7 +127,7 @@ impl Method for WaveletKd {
         let terms = self.aligns.iter().zip(&self.pairs).map(|(align, (student, teacher))| {
             let (s, t) =
                 align.forward(input.map(name, Side::Student, student)?, input.map(name, Side::Teacher, teacher)?);
-            Ok(Term::new(format!("{name}.{student}"), self.loss(s, t)?, student))
+            Ok(Term::new(format!("{name}.{student}"), self.loss(s, t)?, student).against(teacher))
         });
         terms.collect()
     }
@@ -199,6 +199,7 @@ mod tests {
         assert!(message(WaveletKdConfig { levels: 0, ..Default::default() }).contains("1 to 16"));
         assert!(message(WaveletKdConfig { high: 0.0, ..Default::default() }).contains("`low` and `high`"));
         assert!(message(WaveletKdConfig { low: -1.0, ..Default::default() }).contains("`low = -1`"));
-        assert!(message(WaveletKdConfig { wavelet: "hat".into(), ..Default::default() }).contains("hat"));
+        let unknown = message(WaveletKdConfig { wavelet: "hat".into(), ..Default::default() });
+        assert!(unknown.contains("hat") && unknown.contains("`wavelet-kd`"), "{unknown}");
     }
 }

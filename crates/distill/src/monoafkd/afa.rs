@@ -65,6 +65,11 @@ struct Run {
     side: usize,
 }
 
+/// The longest of the parts that [`runs`] makes.
+pub(super) fn longest_window(n: usize, side: usize) -> usize {
+    runs(n, side).iter().map(|run| run.side).max().unwrap_or(0)
+}
+
 /// An axis of length `n` in the fewest parts of at most `side`, as equal as they can be: at most two runs.
 fn runs(n: usize, side: usize) -> Vec<Run> {
     let parts = n.div_ceil(side.max(1)).max(1);

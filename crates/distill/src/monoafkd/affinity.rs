@@ -136,7 +136,7 @@ impl Method for Affinity {
                 None => s,
             };
             let value = affinity_loss(s, input.map(name, Side::Teacher, teacher)?, self.grid);
-            Ok(Term::new(format!("{name}.{student}"), value, student))
+            Ok(Term::new(format!("{name}.{student}"), value, student).against(teacher))
         };
         self.pairs.iter().enumerate().map(term).collect()
     }

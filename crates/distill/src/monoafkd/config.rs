@@ -1,10 +1,10 @@
 //! The configuration of MonoAFKD.
 use serde::{Deserialize, Serialize};
 use subband_models::TapInfo;
-use subband_spectral::Boundary;
 use subband_spectral::dwt::Dwt2Config;
+use subband_spectral::{Boundary, SpectralError};
 
-use super::afa::{AfaConfig, AttentionAxis};
+use super::afa::{AfaConfig, AttentionAxis, longest_window};
 use super::wfd::{Orientations, Wfd};
 use super::{Factors, MonoAfkd};
 use crate::methods::check_factor;
@@ -90,11 +90,11 @@ pub(super) fn check_tokens<C: MethodConfig>(
     most: usize,
     remedy: &str,
 ) -> Result<(), DistillError> {
-    let tokens = height * width;
+    let tokens = height.saturating_mul(width);
     if tokens <= most {
         return Ok(());
     }
-    let mebibytes = (tokens * tokens) as f64 * 4.0 / f64::from(1 << 20);
+    let mebibytes = (tokens as f64).powi(2) * 4.0 / f64::from(1 << 20);
     Err(config.bad(format!(
         "{height}x{width} = {tokens} places against each other are {mebibytes:.0} MiB for each image (and head), more \
          than `max_tokens = {most}` allows; {remedy} or raise `max_tokens`"
@@ -114,12 +114,13 @@ impl MonoAfkdConfig {
     }
 
     fn wfd(&self) -> Result<Wfd, DistillError> {
-        let boundary = Boundary::by_name(&self.boundary)?;
+        let named = |error: SpectralError| self.bad(error.to_string());
+        let boundary = Boundary::by_name(&self.boundary).map_err(named)?;
         let orientations = self.orientations.unwrap_or(match self.variant {
             Variant::Reference => Orientations::Summed,
             Variant::Paper => Orientations::Separate,
         });
-        let dwt = Dwt2Config::new(&self.wavelet, self.levels).with_boundary(boundary).init()?;
+        let dwt = Dwt2Config::new(&self.wavelet, self.levels).with_boundary(boundary).init().map_err(named)?;
         Ok(Wfd { dwt, orientations, low: self.low, high: self.high })
     }
 
@@ -139,7 +140,11 @@ impl MonoAfkdConfig {
         }
         let axis = self.axis();
         if self.afa != 0.0 && axis == AttentionAxis::Window {
-            check_tokens(self, (self.window, self.window), self.max_tokens, "take a smaller `window`")?;
+            for (student, teacher) in pairs {
+                let (h, w) = self.align.grid.size(student.shape.extent(), teacher.shape.extent());
+                let largest = (longest_window(h, self.window), longest_window(w, self.window));
+                check_tokens(self, largest, self.max_tokens, "take a smaller `window`")?;
+            }
         }
         if self.afa != 0.0 && axis == AttentionAxis::Coarsest || self.affinity != 0.0 {
             check_tokens(self, coarsest(pairs), self.max_tokens, "add a coarser tap, take `attention = \"window\"`")?;

@@ -71,8 +71,10 @@ impl Method for MonoAfkd {
         for (k, (align, (student, teacher))) in self.aligns.iter().zip(&self.pairs).enumerate() {
             let (s, t) = (input.map(name, Side::Student, student)?, input.map(name, Side::Teacher, teacher)?);
             let (s, t) = align.forward(s, t);
-            let mut push =
-                |part: &str, value| terms.push(Term::new(format!("{name}.{part}.{student}"), value, student));
+            let mut push = |part: &str, value| {
+                let term = Term::new(format!("{name}.{part}.{student}"), value, student);
+                terms.push(term.against(teacher));
+            };
             if let Some(afa) = self.afa.get(k) {
                 push("afa", afa.forward(s.clone(), t.clone()) * self.factors.afa);
             }

@@ -174,7 +174,22 @@ fn settings_that_cannot_work_name_the_remedy() {
     assert!(text.contains("30720 places") && text.contains("3600 MiB") && text.contains("window"), "{text}");
     let window = MonoAfkdConfig { attention: Some(AttentionAxis::Window), ..coarsest.clone() };
     assert!(window.taps(&book(&[large], &[large])).is_ok());
-    assert!(message(MonoAfkdConfig { window: 64, ..window }).contains("smaller `window`"));
+    assert!(message(MonoAfkdConfig { window: 64, ..window.clone() }).contains("smaller `window`"));
+    // A window is never larger than the map: 8x8 places at most here.
+    let small: (&str, &[usize; 3]) = ("stage1", &[4, 8, 8]);
+    for side in [64, 1 << 32] {
+        MonoAfkdConfig { window: side, max_tokens: 64, ..window.clone() }.taps(&book(&[small], &[small])).unwrap();
+    }
+    assert!(message(MonoAfkdConfig { window: 1 << 32, ..window }).contains("smaller `window`"));
+    let endless = AffinityConfig { grid: Some([1 << 32, 1 << 32]), ..Default::default() };
+    assert!(endless.taps(&book(&[small], &[small])).unwrap_err().to_string().contains("smaller `grid`"));
+    for bad in [
+        MonoAfkdConfig { wavelet: "hat".into(), ..Default::default() },
+        MonoAfkdConfig { boundary: "hat".into(), ..Default::default() },
+    ] {
+        let text = message(bad);
+        assert!(text.contains("hat") && text.contains("`monoafkd`"), "{text}");
+    }
     assert!(message(MonoAfkdConfig { heads: Some(vec![3]), ..Default::default() }).contains("3 heads do not divide"));
     assert!(message(MonoAfkdConfig { heads: Some(vec![2, 2]), ..Default::default() }).contains("1 pairs"));
     assert!(message(MonoAfkdConfig { afa: 0.0, wfd: 0.0, ..Default::default() }).contains("all 0"));

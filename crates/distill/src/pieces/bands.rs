@@ -17,11 +17,12 @@
 //! | split | FFT keeps | DCT keeps |
 //! |---|---|---|
 //! | `rectangle` | -r <= f < r, r = max(1, floor(c N / 2)) on each axis (FreqKD) | k < max(1, floor(c N)) on each axis |
-//! | `radial` | \|f\| <= c min(H, W) / 2 | \|k\| <= c min(H, W) |
-//! | `gaussian` | exp(-\|f\|^2 / (2 s^2)), s = c min(H, W) / 2 | the same with s = c min(H, W) |
+//! | `radial` | \|f\| <= c S / 2 | \|k\| <= c S |
+//! | `gaussian` | exp(-\|f\|^2 / (2 s^2)), s = c S / 2 | the same with s = c S |
 //! | `dc` | f = 0: the mean | k = 0: the mean |
 //!
-//! high = x - low. Over channels there is one axis, C long, and min(H, W) is C.
+//! high = x - low. S is the length of the shortest axis that is longer than 1: min(H, W), on a map of one row its width.
+//! Over channels there is one axis, C long, and S = C.
 //!
 //! # Domain
 //! `space` gives low and high as maps (the inverse transform of the kept coefficients), which add up to x;
@@ -197,6 +198,33 @@ impl Bands {
         }
     }
 
+    /// Name, whether low, channels and size (height, width) of the bands of a map, without making them.
+    pub fn shapes(&self, channels: usize, size: (usize, usize)) -> Vec<(String, bool, usize, (usize, usize))> {
+        let BandsConfig { transform, split, domain, .. } = self.config;
+        if let (Transform::Dwt, Some(dwt)) = (transform, &self.dwt) {
+            let sizes: Vec<(usize, usize)> = dwt.band_sizes([size.0, size.1]).iter().map(|[h, w]| (*h, *w)).collect();
+            let details = sizes.iter().enumerate().flat_map(|(k, size)| {
+                let (names, channels): (&[&str], _) = match split {
+                    Split::Orientation => (&["lh", "hl", "hh"], channels),
+                    Split::OrientationSum => (&["level"], channels),
+                    _ => (&["level"], 3 * channels),
+                };
+                names.iter().map(move |name| (format!("{name}{}", k + 1), false, channels, *size))
+            });
+            let coarsest = sizes.last().copied().unwrap_or(size);
+            return std::iter::once((format!("ll{}", sizes.len()), true, channels, coarsest)).chain(details).collect();
+        }
+        let coefficients = domain == Domain::Coefficients || split == Split::None;
+        let (channels, size) = match transform {
+            Transform::Fft if coefficients => (2 * channels, (size.0, size.1 / 2 + 1)),
+            Transform::ChannelFft if coefficients => (2 * (channels / 2 + 1), size),
+            _ => (channels, size),
+        };
+        let names: &[(&str, bool)] =
+            if split == Split::None { &[("all", true)] } else { &[("low", true), ("high", false)] };
+        names.iter().map(|(name, low)| (name.to_string(), *low, channels, size)).collect()
+    }
+
     fn wavelet(&self, dwt: &Dwt2, x: Tensor<4>) -> Result<Vec<Band>, SpectralError> {
         let parts = dwt.forward(x)?;
         let high = |name: String, values| Band { name, low: false, values };
@@ -231,8 +259,7 @@ impl Bands {
     }
 
     fn fourier_mask(&self, size: [usize; 2]) -> Result<Option<Mask>, SpectralError> {
-        // A row (height 1, over channels) counts by its width.
-        let shortest = size.into_iter().filter(|n| *n > 1).min().unwrap_or(1) as f64;
+        let shortest = shortest(size);
         let cutoff = self.config.cutoff;
         let pass = match self.config.split {
             Split::Rectangle => Pass::freqkd(size, cutoff),
@@ -265,10 +292,10 @@ impl Bands {
         }
     }
 
-    /// Factors `[1, c, h, w]` over the indices of a cosine transform; axes of length 1 do not count.
+    /// Factors `[1, c, h, w]` over the indices of a cosine transform.
     fn cosine_mask(&self, [c, h, w]: [usize; 3], device: &Device, dtype: DType) -> Option<Tensor<4>> {
         let cutoff = self.config.cutoff;
-        let shortest = [c, h, w].into_iter().filter(|n| *n > 1).min().unwrap_or(1) as f64;
+        let shortest = shortest([c, h, w]);
         let value = |index: [usize; 3]| {
             let r2 = index.iter().map(|k| (k * k) as f64).sum::<f64>();
             let inside = |yes: bool| f64::from(u8::from(yes));
@@ -288,6 +315,11 @@ impl Bands {
         let values: Vec<f64> = (0..c * h * w).map(|i| value([i / (h * w), i / w % h, i % w])).collect();
         Some(Tensor::from_data(TensorData::new(values, [1, c, h, w]), (device, dtype)))
     }
+}
+
+/// The shortest axis that is longer than 1 (1 if there is none): a row counts by its width.
+pub(crate) fn shortest<const D: usize>(axes: [usize; D]) -> f64 {
+    axes.into_iter().filter(|n| *n > 1).min().unwrap_or(1) as f64
 }
 
 /// LH, HL, HH one after another along the channels: `[N, C, 3, h, w]` to `[N, 3C, h, w]`.

@@ -63,17 +63,32 @@ impl Focal {
         cut.reshape([n, c * p * p, h / p, w / p])
     }
 
-    /// W in [0, 1] from |D|^2; 0 where a map's spectrum is 0 everywhere.
+    /// W in [0, 1] from |D|^2. W grows with |D|, so its largest value is that of the largest |D|: the ratio is taken
+    /// before the power, which then neither overflows nor vanishes, however large alpha is.
     fn weight(self, power: Tensor<4>) -> Tensor<4> {
         let [n, c, h, half] = power.dims();
-        let weight = if self.alpha == 2.0 { power } else { power.powf_scalar(self.alpha / 2.0) };
-        let weight = if self.log_matrix { weight.log1p() } else { weight };
         let largest = if self.batch_matrix {
-            weight.clone().max().reshape([1, 1, 1, 1])
+            power.clone().max().reshape([1, 1, 1, 1])
         } else {
-            weight.clone().reshape([n, c, h * half]).max_dim(2).reshape([n, c, 1, 1])
+            power.clone().reshape([n, c, h * half]).max_dim(2).reshape([n, c, 1, 1])
         };
-        weight / largest.clamp_min(f64::from(f32::MIN_POSITIVE))
+        if self.log_matrix {
+            return (self.log_of_log(power) - self.log_of_log(largest)).exp();
+        }
+        let share = power / largest.clamp_min(f64::from(f32::MIN_POSITIVE));
+        if self.alpha == 2.0 { share } else { share.powf_scalar(self.alpha / 2.0) }
+    }
+
+    /// ln ln(1 + |D|^alpha) from |D|^2, with t = alpha ln |D|:
+    ///
+    /// ```text
+    /// ln(1 + e^t) = max(t, 0) + ln(1 + e^-|t|)       ln ln(1 + e^t) = t + O(e^t), for t < -20 t itself
+    /// ```
+    fn log_of_log(self, power: Tensor<4>) -> Tensor<4> {
+        let t = power.clamp_min(f64::from(f32::MIN_POSITIVE)).log() * (self.alpha / 2.0);
+        let near = t.clone().clamp_min(-20.0);
+        let soft = near.clone().clamp_min(0.0) + near.abs().neg().exp().log1p();
+        soft.log() + (t + 20.0).clamp_max(0.0)
     }
 }
 
@@ -89,7 +104,7 @@ fn multiplicity(d: &Tensor<4>) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{gradient_error, scalar, values, wave};
+    use crate::check::{gradient_error, scalar, single, values, wave};
     use crate::pieces::distance::Reduction;
 
     fn options() -> Vec<Focal> {
@@ -126,6 +141,31 @@ mod tests {
                 let expected = values(Tensor::<4>::from_inner(leaf.grad(&frozen(leaf.clone()).backward()).unwrap()));
                 assert!(gradient.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-12), "{focal:?} {shape:?}");
                 assert!(gradient_error(d, frozen) < 1e-6, "{focal:?} {shape:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn large_and_small_differences_keep_their_weights_at_any_exponent() {
+        for size in [500.0, 1e-3] {
+            for log_matrix in [false, true] {
+                for alpha in [1.0, 16.0, 20.0] {
+                    let focal = Focal { alpha, log_matrix, ..Default::default() };
+                    let d = wave([2, 3, 4, 5], 0.3, 0.91) * size;
+                    let power = rfft2(d, Norm::Ortho).unwrap().power();
+                    let weight = values(focal.weight(single(power.clone())));
+                    for (map, power) in weight.chunks(12).zip(values(power).chunks(12)) {
+                        let largest = power.iter().fold(0.0_f64, |m, p| m.max(*p));
+                        // |D|^alpha stays within the range of f64 here.
+                        let raw = |p: f64| p.powf(alpha / 2.0);
+                        let raw = |p: f64| if log_matrix { raw(p).ln_1p() } else { raw(p) };
+                        assert_eq!(map.iter().fold(0.0_f64, |m, w| m.max(*w)), 1.0, "{focal:?} {size}");
+                        for (w, p) in map.iter().zip(power) {
+                            let expected = raw(*p) / raw(largest);
+                            assert!((w - expected).abs() < 1e-4, "{focal:?} {size}: {w} for {expected}");
+                        }
+                    }
+                }
             }
         }
     }

@@ -28,6 +28,17 @@ pub enum Normalization {
 }
 
 impl Normalization {
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::MeanL2 => "mean-l2",
+            Self::L2 => "l2",
+            Self::Batch => "batch",
+            Self::Standardize => "standardize",
+        }
+    }
+
     /// Normalises.
     ///
     /// # Shapes
@@ -37,9 +48,9 @@ impl Normalization {
             Self::None => x,
             Self::MeanL2 => {
                 let mean = x.clone().mean_dim(3).mean_dim(2);
-                unit_length(x - mean)
+                unit_length(x - mean, 1)
             }
-            Self::L2 => unit_length(x),
+            Self::L2 => unit_length(x, 1),
             Self::Batch => {
                 let (centred, variance, _) = centred(x);
                 centred / (variance + 1e-5).sqrt()
@@ -53,9 +64,10 @@ impl Normalization {
     }
 }
 
-/// Each place's vector over channels, divided by its length.
-fn unit_length(x: Tensor<4>) -> Tensor<4> {
-    let squared = x.clone().square().sum_dim(1);
+/// x / max(|x|_2, 1e-12), the length taken along an axis. The bound is under the root: its gradient at zero is zero
+/// instead of infinite.
+pub(crate) fn unit_length<const D: usize>(x: Tensor<D>, axis: usize) -> Tensor<D> {
+    let squared = x.clone().square().sum_dim(axis);
     x / squared.clamp_min(1e-24).sqrt()
 }
 
@@ -125,7 +137,7 @@ mod tests {
     fn names_are_those_of_recipes() {
         for (normalization, name) in ALL {
             let value: toml::Value = toml::Value::try_from(normalization).unwrap();
-            assert_eq!(value.as_str(), Some(name));
+            assert_eq!((value.as_str(), normalization.name()), (Some(name), name));
         }
     }
 }

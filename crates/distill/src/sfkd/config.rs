@@ -4,11 +4,12 @@ use subband_models::TapInfo;
 use subband_spectral::dwt::{Dwt2, Dwt2Config};
 
 use super::{Ds2s, Sfkd};
+use crate::compared::Compared;
+use crate::methods::level::Taps;
 use crate::pieces::align::{AdapterKind, AlignConfig, Grid, Resize};
 use crate::pieces::distance::{Distance, GaussianPass};
 use crate::pieces::normalization::Normalization;
-use crate::shapes::Pairing;
-use crate::{About, DistillError, MethodConfig, Parameters, ShapeBook, Side, Wanted};
+use crate::{About, DistillError, MethodConfig, Parameters, ShapeBook, Wanted};
 
 /// How the refined map and the teacher's are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,10 +41,10 @@ pub struct SfkdConfig {
     pub pass: GaussianPass,
     /// Standard deviation of the Gaussian as a share of min(H, W) (0.25), above 0.
     pub sigma: f64,
-    /// Normalisation before the comparison (`l2`).
-    pub normalization: Normalization,
-    /// Channels and size of the comparison (default `{ adapter = "auto", grid = "smaller", resize = "area" }`; keys left
-    /// out of a table of one's own are those of [`AlignConfig`]).
+    /// Normalisation before the comparison (`l2`); also `none`, `mean-l2`, `batch`, `standardize`.
+    pub normalize: Normalization,
+    /// Channels and size of the comparison (default `{ adapter = "auto", grid = "smaller", resize = "area" }`; a recipe's
+    /// table keeps what it leaves out).
     pub align: AlignConfig,
     /// Student taps, shallow to deep (default: the deepest stage).
     pub student_taps: Option<Vec<String>>,
@@ -62,7 +63,7 @@ impl Default for SfkdConfig {
             loss: SfkdLoss::Gffl,
             pass: GaussianPass::Low,
             sigma: 0.25,
-            normalization: Normalization::L2,
+            normalize: Normalization::L2,
             align: AlignConfig { adapter: AdapterKind::Auto, grid: Grid::Smaller, resize: Resize::Area },
             student_taps: None,
             teacher_taps: None,
@@ -71,15 +72,21 @@ impl Default for SfkdConfig {
 }
 
 impl SfkdConfig {
+    /// The pairs of taps; of a side that names none the deepest stage.
     fn pairs(&self, book: &ShapeBook) -> Result<Vec<(TapInfo, TapInfo)>, DistillError> {
-        let name = Self::ABOUT.name;
-        if self.student_taps.is_none() && self.teacher_taps.is_none() {
-            let student = book.tap_or_deepest(name, Side::Student, &None)?.clone();
-            return Ok(vec![(student, book.tap_or_deepest(name, Side::Teacher, &None)?.clone())]);
-        }
         let (student, teacher) = (&self.student_taps, &self.teacher_taps);
-        let pairing = Pairing { method: name, student, teacher, pooled: false, student_pre: false, teacher_pre: false };
-        pairing.pairs(book)
+        Taps { method: Self::ABOUT.name, student, teacher, deepest: true }.pairs(book)
+    }
+
+    /// Refuses taps of which nothing would be left to compare.
+    fn check_pair(&self, student: &TapInfo, teacher: &TapInfo) -> Result<(), DistillError> {
+        let size = self.align.grid.size(student.shape.extent(), teacher.shape.extent());
+        let compared = Compared::new(Self::ABOUT.name, student, teacher, size);
+        compared.normalized("normalize", self.normalize)?;
+        if (self.loss, self.pass) == (SfkdLoss::Gffl, GaussianPass::High) {
+            compared.needs_places("`pass = \"high\"` keeps nothing", "take `pass = \"low\"` or other taps")?;
+        }
+        Ok(())
     }
 
     /// The transform; checks the keys.
@@ -88,7 +95,7 @@ impl SfkdConfig {
             return Err(self.bad(format!("`levels = {}` must be 1 to 16 (usual: 2)", self.levels)));
         }
         self.distance().problem().map_or(Ok(()), |problem| Err(self.bad(problem)))?;
-        Ok(Dwt2Config::new(&self.wavelet, self.levels).init()?)
+        Dwt2Config::new(&self.wavelet, self.levels).init().map_err(|error| self.bad(error.to_string()))
     }
 
     fn distance(&self) -> Distance {
@@ -113,7 +120,9 @@ impl MethodConfig for SfkdConfig {
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
         self.transform()?;
-        let (student, teacher) = self.pairs(book)?.into_iter().map(|(s, t)| (s.name, t.name)).unzip();
+        let pairs = self.pairs(book)?;
+        pairs.iter().try_for_each(|(student, teacher)| self.check_pair(student, teacher))?;
+        let (student, teacher) = pairs.into_iter().map(|(s, t)| (s.name, t.name)).unzip();
         Ok(Wanted { student, teacher })
     }
 
@@ -136,7 +145,7 @@ impl MethodConfig for SfkdConfig {
             pairs: pairs.into_iter().map(|(s, t)| (s.name, t.name)).collect(),
             dwt,
             residual: self.residual,
-            normalization: self.normalization,
+            normalize: self.normalize,
             distance: self.distance(),
         })
     }

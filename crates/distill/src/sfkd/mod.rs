@@ -47,7 +47,7 @@ pub struct Sfkd {
     #[module(skip)]
     residual: bool,
     #[module(skip)]
-    normalization: Normalization,
+    normalize: Normalization,
     #[module(skip)]
     distance: Distance,
 }
@@ -58,7 +58,7 @@ impl Method for Sfkd {
         let terms = self.pairs.iter().enumerate().map(|(k, (student, teacher))| {
             let value =
                 self.loss(k, input.map(name, Side::Student, student)?, input.map(name, Side::Teacher, teacher)?)?;
-            Ok(Term::new(format!("{name}.{student}"), value, student))
+            Ok(Term::new(format!("{name}.{student}"), value, student).against(teacher))
         });
         terms.collect()
     }
@@ -72,7 +72,7 @@ impl Sfkd {
     fn loss(&self, k: usize, student: Tensor<4>, teacher: Tensor<4>) -> Result<Tensor<1>, DistillError> {
         let (student, teacher) = self.aligns[k].forward(student, teacher);
         let refined = self.refine(k, student)?;
-        let (a, b) = (self.normalization.apply(refined), self.normalization.apply(teacher));
+        let (a, b) = (self.normalize.apply(refined), self.normalize.apply(teacher));
         Ok(Reduction::Mean.apply(self.distance.elements(a, b)?))
     }
 

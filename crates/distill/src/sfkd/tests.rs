@@ -11,7 +11,6 @@ use crate::pieces::distance::GaussianPass;
 use crate::{MethodConfig, Parameters, ShapeBook};
 
 fn build(config: SfkdConfig, book: &ShapeBook) -> Sfkd {
-    config.taps(book).unwrap();
     double(config.init(book, &Parameters::new(subband_seed::Stream::new(3), &device())).unwrap())
 }
 
@@ -135,12 +134,46 @@ fn switches_change_the_parameters_they_name() {
 }
 
 #[test]
+fn taps_with_nothing_to_compare_are_refused() {
+    let plain = SfkdConfig::default();
+    let message = |config: &SfkdConfig, shape: [usize; 3]| {
+        config.taps(&book(&[("stage2", &[2, 4, 4])], &[("stage2", &shape)])).unwrap_err().to_string()
+    };
+    let high = SfkdConfig { pass: GaussianPass::High, ..plain.clone() };
+    assert!(message(&high, [3, 1, 1]).contains("one place"));
+    let centred = SfkdConfig { normalize: Normalization::MeanL2, ..plain.clone() };
+    assert!(message(&centred, [3, 1, 1]).contains("`normalize = \"mean-l2\"`"));
+    assert!(message(&plain, [1, 4, 4]).contains("one channel"));
+    plain.taps(&book(&[("stage2", &[2, 4, 4])], &[("stage2", &[3, 1, 1])])).unwrap();
+    // The Gaussian is no part of the plain error.
+    let error = SfkdConfig { loss: SfkdLoss::Mse, ..high };
+    error.taps(&book(&[("stage2", &[2, 4, 4])], &[("stage2", &[3, 1, 1])])).unwrap();
+}
+
+#[test]
+fn a_side_without_names_reads_its_deepest_stage() {
+    let sides: [(&str, &[usize; 3]); 3] = [("stage1", &[2, 8, 8]), ("stage2", &[3, 4, 4]), ("stage3", &[4, 2, 2])];
+    let book = book(&sides, &sides);
+    let name = |tap: &str| Some(vec![tap.to_string()]);
+    for (student, teacher) in [(name("stage1"), None), (None, name("stage2")), (None, None)] {
+        let config = SfkdConfig { student_taps: student.clone(), teacher_taps: teacher.clone(), ..Default::default() };
+        let wanted = config.taps(&book).unwrap();
+        let deepest = || vec!["stage3".to_string()];
+        assert_eq!(
+            (wanted.student, wanted.teacher),
+            (student.unwrap_or_else(deepest), teacher.unwrap_or_else(deepest))
+        );
+    }
+}
+
+#[test]
 fn bad_keys_name_the_remedy() {
     let book = book(&[("stage2", &[2, 4, 4])], &[("stage2", &[3, 4, 4])]);
     let message = |config: SfkdConfig| config.taps(&book).unwrap_err().to_string();
     assert!(message(SfkdConfig { levels: 0, ..Default::default() }).contains("1 to 16"));
     assert!(message(SfkdConfig { sigma: 0.0, ..Default::default() }).contains("sigma = 0"));
-    assert!(message(SfkdConfig { wavelet: "hat".into(), ..Default::default() }).contains("hat"));
+    let unknown = message(SfkdConfig { wavelet: "hat".into(), ..Default::default() });
+    assert!(unknown.contains("hat") && unknown.contains("`sfkd`"), "{unknown}");
     let only = SfkdConfig { student_taps: Some(vec!["stage9".into()]), ..Default::default() };
     assert!(message(only).contains("stage9"));
 }

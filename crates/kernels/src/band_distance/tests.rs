@@ -30,7 +30,10 @@ fn measured(z: Tensor<4>, measure: Measure) -> Tensor<4> {
     match measure {
         Measure::Plain => z,
         Measure::Log => z.abs().log1p(),
-        Measure::SignedLog => z.clone().sign().detach() * z.abs().log1p(),
+        Measure::SignedLog => {
+            let sign = z.ones_like().mask_fill(z.clone().lower_elem(0.0), -1.0);
+            (z * sign.clone()).log1p() * sign
+        }
     }
 }
 

@@ -123,7 +123,6 @@ fn cases() -> Vec<(FreeKdConfig, bool, String)> {
 fn every_form_matches_the_oracle() {
     for (config, masked, name) in cases() {
         let found: Vec<f64> = losses(&method(config, masked), own()).into_iter().map(scalar).collect();
-        println!("{name}: {found:?}");
         assert_close(&found, &fixture(&name), 1e-11);
     }
 }
@@ -203,6 +202,14 @@ fn impossible_keys_are_named() {
     assert!(message(FreeKdConfig { levels: 0, ..Default::default() }).contains("`levels = 0`"));
     assert!(message(FreeKdConfig { wavelet: "harr".into(), ..Default::default() }).contains("did you mean `haar`"));
     assert!(message(FreeKdConfig { boundary: "zeros".into(), ..Default::default() }).contains("symmetric"));
+    let idle = FreeKdConfig { masks: MaskKind::None, prompts: Some("p.safetensors".into()), ..Default::default() };
+    let text = message(idle.clone());
+    assert!(
+        text.contains("`prompts = \"p.safetensors\"` has no effect") && text.contains("masks = \"prompts\""),
+        "{text}"
+    );
+    // A plan counts without the file, which need not exist yet.
+    FreeKdConfig { masks: MaskKind::Prompts, ..idle }.without_files().taps(&shapes()).unwrap();
     let transform = FrequencyKind::Dct;
     let spatial = FreeKdConfig { transform, position: Some(Position::Cbam), ..Default::default() };
     assert!(message(spatial).contains("relation"));

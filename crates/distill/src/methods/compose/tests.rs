@@ -5,7 +5,7 @@ use crate::check::{book, device, double, fixture, gradient_error, scalar, wave};
 
 fn method(config: ComposeConfig, shape: [usize; 3]) -> Compose {
     let book = book(&[("stage1", &shape)], &[("stage1", &shape)]);
-    config.taps(&book).unwrap();
+    config.check().and_then(|()| config.check_unread()).unwrap();
     double(config.init(&book, &Parameters::new(Stream::new(3), &device())).unwrap())
 }
 
@@ -100,6 +100,85 @@ fn a_learned_filter_is_fam_and_gets_gradients() {
         assert!(gradient_error(s.clone(), |s| loss(&method, s)) < 1e-6, "{filter}");
         let error = crate::check::parameter_gradient_error(method, |method| loss(method, s.clone()));
         assert!(error < 1e-6, "{filter}: {error}");
+    }
+}
+
+fn refusal(text: &str, shape: [usize; 3]) -> String {
+    let book = book(&[("stage1", &shape)], &[("stage1", &shape)]);
+    table(text).taps(&book).unwrap_err().to_string()
+}
+
+#[test]
+fn keys_that_nothing_reads_are_refused() {
+    let fft = "transform = 'fft'\nsplit = 'radial'";
+    for (text, key, owner) in [
+        ("cutoff = 0.25", "`cutoff = 0.25`", "radial"),
+        ("domain = 'coefficients'", "`domain = \"coefficients\"`", "Fourier"),
+        (&format!("{fft}\nwavelet = 'db2'"), "`wavelet = \"db2\"`", "dwt"),
+        (&format!("{fft}\nlevels = 2"), "`levels = 2`", "dwt"),
+        (&format!("{fft}\nboundary = 'symmetric'"), "`boundary = \"symmetric\"`", "dwt"),
+        ("transform = 'fft'\nsplit = 'dc'\ncutoff = 0.25", "`cutoff = 0.25`", "gaussian"),
+        ("transform = 'fft'\nsplit = 'none'\nhigh = { weight = 0.1 }", "`high = ", "split"),
+    ] {
+        let message = refusal(text, [4, 8, 8]);
+        assert!(message.contains(key) && message.contains(owner) && message.contains("compose"), "{message}");
+    }
+    // What stands at its default was not asked for.
+    let shape = book(&[("stage1", &[4, 8, 8])], &[("stage1", &[4, 8, 8])]);
+    table(&format!("{fft}\nlevels = 3\ncutoff = 0.25")).taps(&shape).unwrap();
+}
+
+#[test]
+fn bands_with_nothing_to_compare_are_refused() {
+    let frequencies = "transform = 'fft'\nsplit = 'rectangle'";
+    for (text, shape, found) in [
+        ("normalize = 'mean-l2'", [4, 1, 1], "one place"),
+        ("normalize = 'l2'", [1, 8, 8], "one channel"),
+        ("normalize_bands = 'mean-l2'\nlow = { weight = 0.0 }", [4, 8, 8], "band `level3`"),
+        ("normalize_bands = 'mean-l2'\nhigh = { weight = 0.0 }", [4, 8, 8], "band `ll3`"),
+        ("normalize_bands = 'l2'", [1, 8, 8], "band `ll3`"),
+        (frequencies, [4, 1, 1], "no high frequencies"),
+        ("transform = 'channel-dct'\nsplit = 'dc'", [1, 4, 4], "no high frequencies"),
+        ("low = { distance = 'cosine' }", [1, 8, 8], "cosine"),
+        ("high = { distance = { gaussian-spectrum = { sigma = 0.2, pass = 'high' } } }", [4, 8, 8], "keeps nothing"),
+    ] {
+        let message = refusal(text, shape);
+        assert!(message.contains(found) && message.contains("stage1"), "{text}: {message}");
+    }
+    for (text, shape) in [
+        ("", [1, 1, 1]),
+        (&format!("{frequencies}\nhigh = {{ weight = 0.0 }}"), [4, 1, 1]),
+        ("normalize_bands = 'mean-l2'\nlevels = 2", [4, 8, 8]),
+        ("high = { distance = 'cosine' }", [1, 8, 8]),
+    ] {
+        table(text).taps(&book(&[("stage1", &shape)], &[("stage1", &shape)])).unwrap();
+    }
+}
+
+#[test]
+fn the_shapes_of_bands_are_those_of_the_bands() {
+    let splits = [
+        ("dwt", "level"),
+        ("dwt", "orientation"),
+        ("dwt", "orientation-sum"),
+        ("none", "none"),
+        ("fft", "none"),
+        ("fft", "radial"),
+        ("dct", "gaussian"),
+        ("channel-fft", "rectangle"),
+        ("channel-dct", "dc"),
+    ];
+    for (transform, split) in splits {
+        for domain in ["space", "coefficients"] {
+            let text = format!("transform = '{transform}'\nsplit = '{split}'\ndomain = '{domain}'");
+            for [n, c, h, w] in [[2, 3, 9, 4], [1, 1, 1, 1], [1, 4, 1, 6]] {
+                let bands = table(&text).bands().unwrap();
+                let made = bands.of(wave([n, c, h, w], 0.2, 0.37)).unwrap().into_iter();
+                let made = made.map(|b| (b.name, b.low, b.values.dims()));
+                let told = bands.shapes(c, (h, w)).into_iter().map(|(name, low, c, (h, w))| (name, low, [n, c, h, w]));
+                assert_eq!(made.collect::<Vec<_>>(), told.collect::<Vec<_>>(), "{text}");
+            }
+        }
     }
 }
 

@@ -117,3 +117,17 @@ fn what_does_not_fit_is_explained() {
     let names: Vec<String> = made.forward(&input).unwrap().into_iter().map(|t| t.name).collect();
     assert_eq!(names[0], "fd-cmkd.pooled.low");
 }
+
+#[test]
+fn a_side_without_names_reads_its_pooled_vector() {
+    let shapes =
+        book(&[("stage2", &[4, 2, 2]), ("pooled", &[4, 1, 1])], &[("stage2", &[8, 2, 2]), ("pooled", &[8, 1, 1])]);
+    for (text, student, teacher) in [
+        ("student_taps = ['stage2']", "stage2", "pooled"),
+        ("teacher_taps = ['stage2']", "pooled", "stage2"),
+        ("", "pooled", "pooled"),
+    ] {
+        let wanted = table(text).taps(&shapes).unwrap();
+        assert_eq!((wanted.student, wanted.teacher), (vec![student.to_string()], vec![teacher.to_string()]), "{text}");
+    }
+}

@@ -13,7 +13,7 @@ fn table(text: &str) -> FreqKdConfig {
 /// The method for one pair of taps.
 fn method(config: &FreqKdConfig, student: [usize; 3], teacher: [usize; 3]) -> FreqKd {
     let book = book(&[("stage1", &student)], &[("stage1", &teacher)]);
-    config.taps(&book).unwrap();
+    config.check().unwrap();
     double(config.init(&book, &Parameters::new(Stream::new(2), &device())).unwrap())
 }
 
@@ -114,6 +114,36 @@ fn maps_of_one_place_are_compared_where_that_means_something() {
     let book = book(&[("stage1", &one)], &[("stage1", &one)]);
     let message = FreqKdConfig::default().taps(&book).unwrap_err().to_string();
     assert!(message.contains("stage1") && message.contains("mean-l2"), "{message}");
+    let message = table("normalize = 'none'\nlow_weight = 0.0").taps(&book).unwrap_err().to_string();
+    assert!(message.contains("no high frequencies") && message.contains("low_weight"), "{message}");
+    table("normalize = 'none'").taps(&book).unwrap();
+}
+
+#[test]
+fn one_channel_is_refused_where_only_its_sign_would_be_compared() {
+    let one = book(&[("stage1", &[4, 4, 4])], &[("stage1", &[1, 4, 4])]);
+    for text in ["", "normalize = 'l2'", "normalize = 'none'\nloss = 'cosine'"] {
+        let message = table(text).taps(&one).unwrap_err().to_string();
+        assert!(message.contains("one channel") && message.contains("sign"), "{text}: {message}");
+    }
+    table("normalize = 'standardize'").taps(&one).unwrap();
+}
+
+#[test]
+fn the_radial_mask_of_a_row_counts_by_its_width() {
+    let config = table("mask = 'radial'");
+    let row = config.mask((1, 12)).unwrap();
+    assert_eq!(row, Mask::low([1, 12], Pass::Radial(3.0)).unwrap());
+    assert_eq!(config.mask((9, 12)).unwrap(), Mask::low([9, 12], Pass::Radial(2.25)).unwrap());
+}
+
+#[test]
+fn keys_of_the_bands_are_refused_with_the_cosine() {
+    let book = book(&[("stage1", &[4, 4, 4])], &[("stage1", &[4, 4, 4])]);
+    for key in ["cutoff = 0.25", "mask = \"radial\"", "low_weight = 2.0", "high_distance = \"mse\""] {
+        let message = table(&format!("loss = 'cosine'\n{key}")).taps(&book).unwrap_err().to_string();
+        assert!(message.contains(&format!("`{key}`")) && message.contains("bands"), "{message}");
+    }
 }
 
 #[test]

@@ -237,6 +237,10 @@ fn mistakes_name_the_remedy() {
     assert!(refuse(MaskdConfig::default()).contains("`tokens` must name a file"));
     assert!(refuse(MaskdConfig { untrained: Some(0), ..Default::default() }).contains("at least 1"));
     let file = |path: PathBuf| MaskdConfig { tokens: Some(path), ..Default::default() };
+    let weighed = MaskdConfig { weighting: Some(true), ..Default::default() };
+    let segmentation = MaskdConfig { form: MaskdForm::Segmentation, tokens: Some("x".into()), ..weighed.clone() };
+    assert!(refuse(segmentation).contains("no effect with `form = \"segmentation\"`"));
+    assert!(refuse(MaskdConfig { untrained: Some(6), ..weighed }).contains("no effect with `untrained`"));
     assert!(refuse(MaskdConfig { untrained: Some(2), ..file("x".into()) }).contains("not both"));
     assert!(refuse(file(folder.join("absent"))).contains("absent"));
     let missing = refuse(file(write_for(&[("stage1", 3)], &folder)));

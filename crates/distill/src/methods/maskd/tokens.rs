@@ -17,7 +17,7 @@ use burn::tensor::{DType, TensorData};
 use subband_models::weights;
 
 use crate::parameters::{load, state};
-use crate::{Conv, DistillError, FrequencyKind, Init, Parameters, Prompts, StateDict};
+use crate::{Conv, DistillError, FrequencyKind, Init, Parameters, Prompts, Similarity, StateDict};
 
 /// The entry that names the transform, and what it says: tokens look at maps, not at bands.
 const CONFIG: &str = "config";
@@ -90,7 +90,7 @@ impl ReceptiveTokens {
             Some(weights) => masks.clone() * weights,
             None => masks.clone(),
         };
-        (map * shares.sum_dim(1), overlap(masks))
+        (map * shares.sum_dim(1), Similarity::Dice.of(masks))
     }
 
     /// The tokens with no weighting.
@@ -98,21 +98,6 @@ impl ReceptiveTokens {
         self.weighting = None;
         self
     }
-}
-
-/// The mean Dice coefficient on squares over the ordered pairs of different masks.
-///
-/// # Shapes
-/// `[N, T, H, W]` to `[1]`.
-fn overlap(masks: Tensor<4>) -> Tensor<1> {
-    let [n, tokens, _, _] = masks.dims();
-    let masks = masks.flatten::<3>(2, 3);
-    let norms = masks.clone().square().sum_dim(2);
-    let product = masks.clone().matmul(masks.swap_dims(1, 2));
-    let dice = product * 2.0 / (norms.clone() + norms.swap_dims(1, 2) + 2e-12);
-    let own = Tensor::<2>::eye(tokens, &dice.device()).cast(dice.dtype());
-    let pairs = (n * tokens * (tokens - 1)).max(1);
-    (dice * (own.ones_like() - own).unsqueeze::<3>()).sum() / pairs as f64
 }
 
 /// Writes the tokens of taps, the file whole or not at all.

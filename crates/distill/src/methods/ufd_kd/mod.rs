@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 use subband_models::TapInfo;
 
 use super::check_factor;
+use crate::compared::Compared;
+use crate::keys::refuse_unread;
+use crate::pieces::normalization::unit_length;
 use crate::{About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted};
 use projector::{Plan, Projector, ProjectorKind};
 
@@ -84,7 +87,8 @@ impl UfdKdConfig {
         }
         let (student, teacher) = self.pair(book)?;
         let channels = teacher.shape.channels();
-        let heads = self.heads.unwrap_or_else(|| {
+        let attention = self.projector == ProjectorKind::Attention;
+        let heads = self.heads.filter(|_| attention).unwrap_or_else(|| {
             (1..=channels.div_ceil(32)).rev().find(|h| channels % h == 0 && channels / h >= 32).unwrap_or(1)
         });
         if heads == 0 || channels % heads != 0 {
@@ -97,6 +101,38 @@ impl UfdKdConfig {
             heads,
             softmax_scale: self.softmax_scale,
         })
+    }
+
+    /// Refuses terms that would be constant, and keys that nothing reads.
+    fn check(&self, book: &ShapeBook) -> Result<(), DistillError> {
+        let (student, teacher) = self.pair(book)?;
+        let compared = Compared::new(Self::ABOUT.name, student, teacher, teacher.shape.extent());
+        match self.projector {
+            ProjectorKind::Conv => {
+                refuse_unread(self, &["heads", "softmax_scale"], "`projector = \"attention\"`")?;
+            }
+            ProjectorKind::Attention => {
+                let why = "the layer normalisation after the attention leaves a constant";
+                compared.needs_channels(why, "take `projector = \"conv\"`")?;
+            }
+        }
+        let remedy = "take a tap with more, or set the weight to 0";
+        for (key, weight) in self.weights() {
+            // What is divided by its length must have more than one component, and a residual more than one value.
+            let (places, channels) = match key {
+                "spatial_dc" => (false, true),
+                "spatial_ac" | "channel_ac" => (true, true),
+                _ => (true, false),
+            };
+            let why = format!("the term of `{key}` is constant");
+            if weight > 0.0 && places {
+                compared.needs_places(&why, remedy)?;
+            }
+            if weight > 0.0 && channels {
+                compared.needs_channels(&why, remedy)?;
+            }
+        }
+        Ok(())
     }
 
     /// Key and weight of each term.
@@ -124,6 +160,7 @@ impl MethodConfig for UfdKdConfig {
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
         self.plan(book)?;
+        self.check(book)?;
         let (student, teacher) = self.pair(book)?;
         Ok(Wanted { student: vec![student.name.clone()], teacher: vec![teacher.name.clone()] })
     }
@@ -216,13 +253,6 @@ fn compare([[dc_s, ac_s], [dc_t, ac_t]]: [[Tensor<3>; 2]; 2], axis: usize, copie
         squares.reshape([n, a * b]).sum_dim(1).sum() / n as f64
     };
     [distance(dc_s, dc_t) * copies as f64, distance(ac_s, ac_t)]
-}
-
-/// x / max(|x|_2, 1e-12) along an axis.
-fn unit_length(x: Tensor<3>, axis: usize) -> Tensor<3> {
-    let squared = x.clone().square().sum_dim(axis);
-    // The bound is under the root: its gradient at zero is zero instead of infinite.
-    x / squared.clamp_min(1e-24).sqrt()
 }
 
 #[cfg(test)]

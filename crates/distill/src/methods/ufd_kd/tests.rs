@@ -98,6 +98,61 @@ fn one_pixel_and_one_channel_have_no_residual() {
 }
 
 #[test]
+fn terms_that_would_be_constant_are_refused() {
+    // One channel needs the convolutions: a layer normalisation of one number is a constant.
+    let only = |key: &str, one: bool| {
+        let weight = |name: &str| if name == key { 0.01 } else { 0.0 };
+        UfdKdConfig {
+            spatial_dc: weight("spatial_dc"),
+            spatial_ac: weight("spatial_ac"),
+            channel_dc: weight("channel_dc"),
+            channel_ac: weight("channel_ac"),
+            projector: if one { ProjectorKind::Conv } else { ProjectorKind::Attention },
+            ..Default::default()
+        }
+    };
+    for (shape, alive) in [([4, 1, 1], "spatial_dc"), ([1, 4, 4], "channel_dc"), ([4, 4, 4], "all")] {
+        let book = book(&[("stage2", &[3, 4, 4])], &[("stage2", &shape)]);
+        for key in ["spatial_dc", "spatial_ac", "channel_dc", "channel_ac"] {
+            let config = only(key, shape[0] == 1);
+            // A term is refused exactly where its gradient at the student is zero up to rounding.
+            let method = double(config.init(&book, &Parameters::new(subband_seed::Stream::new(3), &device())).unwrap());
+            let (s, t) = inputs([3, 4, 4], shape);
+            let s = s.detach().require_grad();
+            let gradient = s.grad(&terms(&method, s.clone(), t).remove(0).value.backward()).unwrap();
+            let largest = gradient.into_data().iter::<f64>().fold(0.0_f64, |m, g| m.max(g.abs()));
+            let refused = config.taps(&book);
+            assert_eq!(refused.is_ok(), largest > 1e-9, "{shape:?} {key}: {largest}");
+            assert_eq!(refused.is_ok(), alive == "all" || alive == key, "{shape:?} {key}");
+            if let Err(error) = refused {
+                assert!(error.to_string().contains(key), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_channel_behind_the_attention_is_refused() {
+    let book = book(&[("stage2", &[3, 4, 4])], &[("stage2", &[1, 4, 4])]);
+    let message = UfdKdConfig::default().taps(&book).unwrap_err().to_string();
+    assert!(message.contains("layer normalisation") && message.contains("conv"), "{message}");
+}
+
+#[test]
+fn keys_of_the_attention_are_refused_with_convolutions() {
+    let book = book(&[("stage2", &[3, 4, 4])], &[("stage2", &[64, 4, 4])]);
+    let conv = UfdKdConfig { projector: ProjectorKind::Conv, ..Default::default() };
+    conv.taps(&book).unwrap();
+    for (config, key) in [
+        (UfdKdConfig { heads: Some(7), ..conv.clone() }, "`heads = 7`"),
+        (UfdKdConfig { softmax_scale: 2.0, ..conv }, "`softmax_scale = 2.0`"),
+    ] {
+        let message = config.taps(&book).unwrap_err().to_string();
+        assert!(message.contains(key) && message.contains("attention"), "{message}");
+    }
+}
+
+#[test]
 fn weights_choose_terms_and_projectors() {
     let config = UfdKdConfig { channel_dc: 0.0, channel_ac: 0.0, spatial_dc: 0.0, ..Default::default() };
     let method = method(config, &[3, 4, 4], &[4, 4, 4]);
