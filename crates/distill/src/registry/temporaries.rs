@@ -1,6 +1,6 @@
 //! `largest_temporary` of every method against numbers worked out by hand.
 //!
-//! Three pairs of networks with two stages, [channels, height, width]:
+//! Two pairs of networks with two stages, [channels, height, width]:
 //!
 //! | | student | teacher |
 //! |---|---|---|
