@@ -143,7 +143,9 @@ pub trait MethodConfig: Default + Clone + PartialEq + std::fmt::Debug + Serializ
     /// Builds the method with adapters for these shapes.
     fn init(&self, book: &ShapeBook, parameters: &Parameters) -> Result<Self::Method, DistillError>;
 
-    /// Elements of the largest single intermediate tensor for a batch of `batch`.
+    /// Elements of the largest single tensor between the taps and the loss for a batch of `batch`; its gradient has the
+    /// same size. Not counted are the taps with their gradients, which are the networks', parameters, and what a kernel
+    /// keeps for itself while it runs.
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError>;
 
     /// The same method without files that only exist once a run is on its way (its parameters are equal): what a plan

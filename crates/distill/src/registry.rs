@@ -239,4 +239,6 @@ fn write<C: MethodConfig>(config: &C) -> toml::Table {
 }
 
 #[cfg(test)]
+mod temporaries;
+#[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use subband_spectral::SpectralError;
 
 use super::attention::{GlobalAttention, LocalAttention};
 use super::config::{AttentionKind, TailKind};
+use crate::parts::nearest_temporary;
 use crate::pieces::filter::{FilterKind, FrequencyAttention, HighPassKind};
 use crate::{BatchNorm, Conv, Init, Parameters, resize_nearest};
 
@@ -44,24 +45,41 @@ impl BlockPlan {
         (self.inner(), self.target)
     }
 
+    /// Whether the own feature passes an adapter.
+    fn adapts_own(&self) -> bool {
+        self.adapts && (self.input != self.mid || self.adapts_always)
+    }
+
     /// Elements of the largest intermediate tensor.
     pub fn largest_temporary(&self, batch: usize) -> usize {
         let area = |(h, w): (usize, usize)| h * w;
-        let fam = batch * self.inner().max(self.output) * area(self.target);
-        let filter = match self.filter {
-            FilterKind::Dense => self.inner() * self.output * area(self.target),
-            FilterKind::Depthwise => self.inner() * area(self.target),
+        let (deeper, deeper_size) = self.deeper.unwrap_or((self.input, self.size));
+        // Adapters turn their input to channels last.
+        let adapter = |input: usize, size| self.mid.max(if area(size) > 1 { input } else { 0 }) * area(size);
+        let own = if self.adapts_own() { adapter(self.input, self.size) } else { 0 };
+        let other = if self.adapts && deeper != self.mid { adapter(deeper, deeper_size) } else { 0 };
+        let resized = self.inner() * nearest_temporary(self.size, self.target);
+        let (attention, scores) = match self.attention {
+            AttentionKind::Local => {
+                let y = self.mid * nearest_temporary(deeper_size, self.size);
+                (LocalAttention::largest_temporary(1, self.mid, area(self.size)).max(y), 0)
+            }
+            AttentionKind::Global => {
+                let size = GlobalAttention::query_size(deeper_size, self.size);
+                let query = (deeper * nearest_temporary(deeper_size, size)).max(Conv::largest_temporary(
+                    [deeper, self.mid],
+                    1,
+                    area(size),
+                ));
+                let key = Conv::largest_temporary([self.input, self.mid], 1, area(self.size));
+                let resized = self.mid * nearest_temporary(size, self.size);
+                let scores = GlobalAttention::largest_temporary(batch, area(size), area(self.size));
+                (query.max(key).max(resized), scores)
+            }
+            AttentionKind::None => (0, 0),
         };
-        let attention = match self.attention {
-            AttentionKind::Local => LocalAttention::largest_temporary(batch, self.mid, area(self.size)),
-            AttentionKind::Global => GlobalAttention::largest_temporary(
-                batch,
-                area(self.deeper.map_or(self.size, |(_, size)| GlobalAttention::query_size(size, self.size))),
-                area(self.size),
-            ),
-            AttentionKind::None => 0,
-        };
-        fam.max(filter).max(attention)
+        let fam = FrequencyAttention::largest_temporary(batch, [self.inner(), self.output], self.target, self.filter);
+        fam.max(scores).max(batch * own.max(other).max(attention).max(resized))
     }
 }
 
@@ -101,11 +119,10 @@ pub(super) struct Block {
 impl Block {
     pub fn new(parameters: &Parameters, plan: &BlockPlan) -> Self {
         let adapter = |name: &str, input: usize| Adapter::new(&parameters.part(name), [input, plan.mid]);
-        let own = plan.adapts && (plan.input != plan.mid || plan.adapts_always);
         let (deeper, _) = plan.deeper.unwrap_or((plan.input, plan.size));
         let fam = parameters.part("fam");
         Self {
-            own: own.then(|| adapter("own", plan.input)),
+            own: plan.adapts_own().then(|| adapter("own", plan.input)),
             deeper: (plan.adapts && plan.deeper.is_some() && deeper != plan.mid).then(|| adapter("deeper", deeper)),
             local: (plan.attention == AttentionKind::Local)
                 .then(|| LocalAttention::new(&parameters.part("local"), plan.mid)),

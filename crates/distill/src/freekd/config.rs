@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use subband_models::{TapInfo, TapShape};
+use subband_models::TapInfo;
 
 use super::frequency::{BandKeys, Bands};
 use super::gate::{Gates, hidden};
@@ -258,23 +258,29 @@ impl MethodConfig for FreeKdConfig {
         let pairs = self.pairing().pairs(book)?;
         let device = burn::prelude::Device::flex();
         let tokens = self.tokens(book, &pairs, &Parameters::new(subband_seed::Stream::new(0), &device));
-        let area = |shape: TapShape| shape.extent().0 * shape.extent().1;
-        let channels: Vec<usize> = pairs.iter().map(|(_, t)| t.shape.channels()).collect();
+        let later = |k: usize| pairs.get(k + 1).map(|(_, t)| t.shape);
+        let sets = usize::from(self.low()) + if self.high { bands.set_names().len() - 1 } else { 0 };
         let level = |(k, (student, teacher)): (usize, &(TapInfo, TapInfo))| {
-            let (own, (height, width)) = (channels[k], teacher.shape.extent());
-            let [h, w] = bands.sizes([height, width])[0];
-            let aligned = self.align().largest_temporary(student.shape, teacher.shape, batch);
+            let (own, size) = (teacher.shape.channels(), teacher.shape.extent());
+            let (area, split) = (size.0 * size.1, bands.largest_temporary(size));
+            let [h, w] = bands.sizes([size.0, size.1])[0];
             // The bands themselves exist only where the fused kernel does not do the work.
-            let plain = self.position().is_spatial() || !bands.is_fused([height, width]);
-            let detail = if plain { 3 * own * h * w } else { 0 };
-            let seen = tokens * bands.set_names().len() * area(teacher.shape);
+            let plain = self.position().is_spatial() || !bands.is_fused([size.0, size.1]);
+            let detail = if plain { own * split } else { 0 };
+            // The products of all compared sets' prompts with the map are one tensor, which is split.
+            let seen = tokens * sets * area.max(split);
             let gate = match self.position() {
                 Position::None => 0,
-                Position::Relation => own * channels.get(k + 1).unwrap_or(&own),
+                // The later map comes to the size of this one; scores are C' x C.
+                Position::Relation => later(k).map_or(own * own, |shape| {
+                    let resized = Resize::Nearest.largest_temporary(shape.extent(), size);
+                    shape.channels() * own.max(resized)
+                }),
                 Position::Se | Position::Cbam => own.max(hidden(own)),
-                Position::NonLocal => (h * w).pow(2),
+                Position::NonLocal => (h * w).pow(2).max(own * Resize::Area.largest_temporary(size, (h, w))),
             };
-            aligned.max(batch * detail.max(seen).max(gate).max(own * area(teacher.shape)))
+            let aligned = self.align().largest_temporary(student.shape, teacher.shape, batch);
+            aligned.max(batch * detail.max(seen).max(gate))
         };
         Ok(pairs.iter().enumerate().map(level).max().unwrap_or(0))
     }

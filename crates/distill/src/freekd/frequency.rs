@@ -22,6 +22,7 @@ use subband_spectral::{Boundary, SpectralError};
 
 use super::bad;
 use crate::DistillError;
+use crate::pieces::bands::{is_fused, largest_details};
 
 /// The transform into bands (the paper's Table 9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,10 +109,17 @@ impl Bands {
 
     /// Whether a fused kernel compares bands of maps of this size without forming them (on Flex).
     pub fn is_fused(&self, size: [usize; 2]) -> bool {
-        let mut sizes = std::iter::once(size).chain(self.sizes(size)).take(self.levels());
-        let even = |s: [usize; 2]| s.iter().all(|n| n.is_multiple_of(2));
-        let haar = |dwt: &Dwt2| dwt.wavelet().is_haar() && (dwt.boundary() == Boundary::Zero || sizes.all(even));
-        self.wavelets().is_some_and(haar)
+        self.wavelets().is_some_and(|dwt| is_fused(dwt, size))
+    }
+
+    /// Numbers of the largest tensor that the split of one channel makes: the three bands of a level, or the table of
+    /// frequencies with even sides.
+    pub fn largest_temporary(&self, (h, w): (usize, usize)) -> usize {
+        match (self.wavelets(), self.sizes([h, w]).first()) {
+            (Some(dwt), _) => largest_details(dwt, (h, w)),
+            (None, Some([h, w])) => 4 * h * w,
+            (None, None) => h * w,
+        }
     }
 
     /// Names of the sets: LL first, then the finest level.

@@ -8,9 +8,10 @@
 //! Where the sizes differ the larger map is average-pooled to the smaller. No parameters.
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
+use subband_models::TapShape;
 
 use crate::compared::Compared;
-use crate::parts::mean_squared_error;
+use crate::parts::{mean_squared_error, separable_temporary};
 use crate::shapes::Pairing;
 use crate::{
     About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted,
@@ -73,8 +74,14 @@ impl MethodConfig for AttentionTransferConfig {
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
         let pairs = self.pairing().pairs(book)?;
-        let sizes = pairs.iter().flat_map(|(s, t)| [s.shape, t.shape]);
-        Ok(batch * sizes.map(|s| s.channels() * s.extent().0 * s.extent().1).max().unwrap_or(0))
+        let sizes = pairs.iter().flat_map(|(s, t)| {
+            let ((h, w), (height, width)) = (s.shape.extent(), t.shape.extent());
+            let size = (h.min(height), w.min(width));
+            let power =
+                |shape: TapShape| shape.channels() * separable_temporary(shape.extent(), size).max(size.0 * size.1);
+            [power(s.shape), power(t.shape)]
+        });
+        Ok(batch * sizes.max().unwrap_or(0))
     }
 }
 

@@ -266,14 +266,15 @@ impl MethodConfig for ComposeConfig {
     }
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
+        let bands = self.bands()?;
         let sizes = self.pairing().pairs(book)?.into_iter().map(|(student, teacher)| {
-            let (h, w) = self.align.grid.size(student.shape.extent(), teacher.shape.extent());
-            let map = batch * teacher.shape.channels() * h * w;
-            // A half spectrum holds a column more than half of the map, twice.
-            let spectrum = batch * teacher.shape.channels() * 2 * h * (w / 2 + 1);
-            let bands = if self.transform == Transform::Fft { spectrum } else { map };
-            let filter = if self.filter == Filter::Dense { teacher.shape.channels().pow(2) * h * w } else { 0 };
-            self.align.largest_temporary(student.shape, teacher.shape, batch).max(bands).max(filter)
+            let size = self.align.grid.size(student.shape.extent(), teacher.shape.extent());
+            let channels = teacher.shape.channels();
+            // A spectrum that a distance takes of a band has no more numbers than the band.
+            let most = bands.largest_temporary(batch, channels, size);
+            let filter = |kind| FrequencyAttention::largest_temporary(batch, [channels; 2], size, kind);
+            let aligned = self.align.largest_temporary(student.shape, teacher.shape, batch);
+            aligned.max(most).max(self.filter.kind().map_or(0, filter))
         });
         Ok(sizes.max().unwrap_or(0))
     }

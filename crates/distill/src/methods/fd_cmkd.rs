@@ -185,9 +185,15 @@ impl MethodConfig for FdCmkdConfig {
     }
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
-        // A band is as large as the compared map.
-        let sizes = self.pairs(book)?.into_iter();
-        Ok(sizes.map(|(s, t)| self.align.largest_temporary(s.shape, t.shape, batch)).max().unwrap_or(0))
+        // A band is as large as the compared map; classifiers give N K scores.
+        let sizes = self.pairs(book)?.into_iter().map(|(s, t)| {
+            let heads = [(self.shared_classifier, self.shared_weight), (self.own_classifier, self.own_weight)];
+            let single = self.size(&s, &t) == (1, 1);
+            let classifies = heads.iter().any(|(asked, weight)| asked.unwrap_or(single) && *weight > 0.0);
+            let scores = if classifies { batch * book.classes } else { 0 };
+            self.align.largest_temporary(s.shape, t.shape, batch).max(scores)
+        });
+        Ok(sizes.max().unwrap_or(0))
     }
 }
 

@@ -10,7 +10,7 @@
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::parts::mean_squared_error;
+use crate::parts::{mean_squared_error, nearest_temporary, separable_temporary};
 use crate::{
     About, BatchNorm, Conv, DistillError, Init, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term,
     Wanted, adaptive_average_pool, resize_nearest,
@@ -32,6 +32,11 @@ impl Default for FitNetConfig {
     fn default() -> Self {
         Self { student_tap: "stage2".to_string(), teacher_tap: "stage2".to_string(), relu: true }
     }
+}
+
+/// Whether a convolution with stride 2 makes the one size of the other.
+fn halves(size: (usize, usize), target: (usize, usize)) -> bool {
+    size != target && (size.0.div_ceil(2), size.1.div_ceil(2)) == target
 }
 
 impl MethodConfig for FitNetConfig {
@@ -57,8 +62,7 @@ impl MethodConfig for FitNetConfig {
         let teacher = book.tap(Self::ABOUT.name, Side::Teacher, &self.teacher_tap)?.shape;
         let (size, target) = (student.extent(), teacher.extent());
         let channels = [student.channels(), teacher.channels()];
-        let halves = size != target && (size.0.div_ceil(2), size.1.div_ceil(2)) == target;
-        let (kernel, stride) = if halves { (3, 2) } else { (1, 1) };
+        let (kernel, stride) = if halves(size, target) { (3, 2) } else { (1, 1) };
         let part = parameters.part("conv");
         let init = Init::torch_default(channels[0] * kernel * kernel);
         let conv = Conv::new(&part, channels, kernel, init).with_bias(&part).with_stride(stride);
@@ -68,8 +72,18 @@ impl MethodConfig for FitNetConfig {
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
         let student = book.tap(Self::ABOUT.name, Side::Student, &self.student_tap)?.shape;
         let teacher = book.tap(Self::ABOUT.name, Side::Teacher, &self.teacher_tap)?.shape;
-        let (h, w) = teacher.extent();
-        Ok(batch * h * w * teacher.channels().max(student.channels()))
+        let (from, to) = (student.extent(), teacher.extent());
+        let area = |(h, w): (usize, usize)| h * w;
+        let (input, output) = (student.channels(), teacher.channels());
+        // The stride of two works on the student's whole map; otherwise it changes its size first.
+        let most = if halves(from, to) {
+            (input * area(from)).max(output * area(to))
+        } else {
+            let shrinks = from.0 >= to.0 && from.1 >= to.1;
+            let resized = if shrinks { separable_temporary(from, to) } else { nearest_temporary(from, to) };
+            (input * resized).max(Conv::largest_temporary([input, output], 1, area(to)))
+        };
+        Ok(batch * most)
     }
 }
 

@@ -15,6 +15,7 @@ use subband_models::TapShape;
 
 use super::{check_temperature, one_hot};
 use crate::compared::Compared;
+use crate::parts::separable_temporary;
 use crate::pieces::align::{AdapterKind, Align, AlignConfig};
 use crate::pieces::normalization::unit_length;
 use crate::{
@@ -84,9 +85,12 @@ impl MethodConfig for InfoNceConfig {
     }
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
-        let channels = |side, tap: &str| Ok::<_, DistillError>(book.tap(Self::ABOUT.name, side, tap)?.shape.channels());
-        let student = channels(Side::Student, &self.student_tap)?;
-        let teacher = channels(Side::Teacher, &self.teacher_tap)?;
+        // A map is averaged over its rows first.
+        let width = |side, tap: &str| {
+            let shape = book.tap(Self::ABOUT.name, side, tap)?.shape;
+            Ok::<_, DistillError>(shape.channels() * separable_temporary(shape.extent(), (1, 1)).max(1))
+        };
+        let (student, teacher) = (width(Side::Student, &self.student_tap)?, width(Side::Teacher, &self.teacher_tap)?);
         Ok(batch * batch.max(student).max(teacher))
     }
 }

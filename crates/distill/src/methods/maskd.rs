@@ -165,10 +165,14 @@ impl MethodConfig for MaskdConfig {
     }
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
-        // The masks of T tokens, which are few beside the channels, unless an ablation asks for more.
+        // The masks of T tokens, of a file if it is there: few beside the channels, unless an ablation asks for more.
+        let parameters = Parameters::new(subband_seed::Stream::new(0), &Device::flex());
+        let found = if self.tokens.is_some() { self.tokens(book, &parameters).ok() } else { None };
+        let count = found.and_then(|tokens| tokens.iter().map(|t| t.size()[0]).max());
+        let count = count.or(self.untrained).unwrap_or(0);
         let masks = self.spread().pairs(book)?.into_iter().map(|(student, teacher)| {
             let (h, w) = self.align.grid.size(student.shape.extent(), teacher.shape.extent());
-            batch * self.untrained.unwrap_or(0) * h * w
+            batch * count * h * w
         });
         Ok(self.spread().largest_map(book, &self.align, batch)?.max(masks.max().unwrap_or(0)))
     }

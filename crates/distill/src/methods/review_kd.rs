@@ -106,8 +106,13 @@ impl MethodConfig for ReviewKdConfig {
         let pairs = self.pairs(book)?;
         let mid = self.mid(&pairs);
         let area = |tap: &TapInfo| tap.shape.extent().0 * tap.shape.extent().1;
-        let level = |(s, t): &(TapInfo, TapInfo)| (2 * mid * area(s)).max(t.shape.channels().max(mid) * area(t));
-        Ok(batch * pairs.iter().map(level).max().unwrap_or(0))
+        // Adapters turn their input to channels last; the deepest level has nothing to fuse with.
+        let level = |(k, (s, t)): (usize, &(TapInfo, TapInfo))| {
+            let joined = if k + 1 < pairs.len() { 2 * mid } else { mid };
+            let turned = if area(s) > 1 { s.shape.channels() } else { 0 };
+            (joined.max(turned) * area(s)).max(t.shape.channels().max(mid) * area(t))
+        };
+        Ok(batch * pairs.iter().enumerate().map(level).max().unwrap_or(0))
     }
 }
 

@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 use subband_models::TapInfo;
 use subband_spectral::{Mask, fam};
 
-use crate::parts::mean_squared_error;
+use crate::parts::{mean_squared_error, separable_temporary};
+use crate::pieces::filter::{FilterKind, FrequencyAttention};
 use crate::{
     About, BatchNorm, Conv, DistillError, Init, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term,
     Wanted, adaptive_average_pool,
@@ -107,9 +108,13 @@ impl MethodConfig for SfakdConfig {
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
         let (student, teacher) = self.pair(book)?;
-        let (h, w) = common(student, teacher);
-        // The middle width lies between the two; the filter itself has no batch axis.
-        Ok(batch * h * w * student.shape.channels().max(teacher.shape.channels()))
+        let size = common(student, teacher);
+        let (input, output) = (student.shape.channels(), teacher.shape.channels());
+        let averaged = |tap: &TapInfo| tap.shape.channels() * separable_temporary(tap.shape.extent(), size);
+        // The middle width lies between the two.
+        let map = averaged(student).max(averaged(teacher)).max(size.0 * size.1 * input.max(output));
+        let depthwise = FilterKind::Depthwise;
+        Ok((batch * map).max(FrequencyAttention::largest_temporary(batch, [input; 2], size, depthwise)))
     }
 }
 

@@ -16,6 +16,7 @@ use subband_models::TapShape;
 use subband_spectral::Norm;
 use subband_spectral::fft::rfft2;
 
+use crate::parts::separable_temporary;
 use crate::pieces::distance::Reduction;
 use crate::shapes::Pairing;
 use crate::{
@@ -69,11 +70,10 @@ impl MethodConfig for SpectralKdConfig {
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
         let pairs = self.pairing().pairs(book)?;
         let sizes = pairs.iter().map(|(s, t)| {
-            let [_, h, w] = common(s.shape, t.shape);
+            let [compared, h, w] = common(s.shape, t.shape);
             // A map averaged in space, before its channels are; real and imaginary parts are tensors of their own.
-            let pooled = [s, t].map(|tap| if tap.shape.extent() == (h, w) { 0 } else { tap.shape.channels() });
-            let compared = s.shape.channels().min(t.shape.channels());
-            (pooled[0].max(pooled[1]) * h * w).max(compared * h * w.max(w / 2 + 1))
+            let pooled = [s, t].map(|tap| tap.shape.channels() * separable_temporary(tap.shape.extent(), (h, w)));
+            pooled[0].max(pooled[1]).max(compared * h * w)
         });
         Ok(batch * sizes.max().unwrap_or(0))
     }

@@ -14,6 +14,7 @@ use subband_spectral::dwt::{Dwt2, Dwt2Config};
 
 use super::check_factor;
 use crate::pieces::align::{Align, AlignConfig};
+use crate::pieces::bands::{is_fused, largest_details};
 use crate::shapes::Pairing;
 use crate::{About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted};
 
@@ -102,8 +103,12 @@ impl MethodConfig for WaveletKdConfig {
     }
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
-        let pairs = self.pairing().pairs(book)?;
-        let sizes = pairs.iter().map(|(s, t)| self.align.largest_temporary(s.shape, t.shape, batch));
+        let (pairs, dwt) = (self.pairing().pairs(book)?, self.transform()?);
+        let sizes = pairs.iter().map(|(s, t)| {
+            let (h, w) = self.align.grid.size(s.shape.extent(), t.shape.extent());
+            let bands = if is_fused(&dwt, [h, w]) { 0 } else { largest_details(&dwt, (h, w)) };
+            self.align.largest_temporary(s.shape, t.shape, batch).max(batch * t.shape.channels() * bands)
+        });
         Ok(sizes.max().unwrap_or(0))
     }
 }

@@ -28,6 +28,7 @@ use subband_kernels::crossed_attention::{crossed_attention, is_fused, kept_bytes
 use subband_kernels::layout::channels_last;
 use subband_kernels::linear::linear;
 
+use crate::pieces::align::Resize;
 use crate::{Init, Parameters, adaptive_average_pool};
 
 /// What attends to what.
@@ -116,7 +117,11 @@ impl AfaConfig {
             let kept = if is_fused(l, g) { kept_bytes(l, g).div_ceil(4) } else { self.heads * g * l * l };
             kept.max(3 * self.channels * l * g)
         };
-        self.parts(batch, size).into_iter().map(part).max().unwrap_or(0)
+        let pooled = match self.axis {
+            AttentionAxis::Coarsest => batch * self.channels * Resize::Area.largest_temporary(size, self.grid),
+            _ => 0,
+        };
+        self.parts(batch, size).into_iter().map(part).max().unwrap_or(0).max(pooled)
     }
 }
 

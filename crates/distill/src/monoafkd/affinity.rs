@@ -10,10 +10,11 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::config::{check_tokens, coarsest};
-use crate::pieces::align::{AdapterKind, Align, AlignConfig};
+use crate::pieces::align::{AdapterKind, Align, AlignConfig, Resize};
 use crate::shapes::Pairing;
 use crate::{
-    About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted, resize_bilinear,
+    About, Conv, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted,
+    resize_bilinear,
 };
 
 /// Mean absolute difference of the affinities on `grid`, divided by the batch.
@@ -104,13 +105,21 @@ impl MethodConfig for AffinityConfig {
     }
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
-        let (height, width) = self.grid(book)?;
-        let places = height * width;
-        let map = |s: subband_models::TapShape| s.extent().0 * s.extent().1;
+        let grid = self.grid(book)?;
+        let places = grid.0 * grid.1;
         let sizes = self.pairing().pairs(book)?.into_iter().map(|(s, t)| {
-            let channels = s.shape.channels().max(t.shape.channels());
-            let adapted = if self.adapts() { map(s.shape) * channels } else { 0 };
-            batch * adapted.max(places * channels).max(places * places)
+            let [input, output] = [s.shape.channels(), t.shape.channels()];
+            let area = s.shape.extent().0 * s.shape.extent().1;
+            let conv = |channels, side| Conv::largest_temporary(channels, side, area);
+            let (adapted, channels) = match self.adapter {
+                AdapterKind::None | AdapterKind::Auto => (0, input),
+                AdapterKind::Conv1x1 => (conv([input, output], 1), output),
+                AdapterKind::Conv3x3 => (conv([input, output], 3), output),
+                AdapterKind::Mlp => (conv([input; 2], 3).max(conv([input, output], 1)), output),
+            };
+            let resized = |c: usize, from| c * Resize::Bilinear.largest_temporary(from, grid);
+            let resized = resized(channels, s.shape.extent()).max(resized(output, t.shape.extent()));
+            batch * adapted.max(resized).max(places * places)
         });
         Ok(sizes.max().unwrap_or(0))
     }

@@ -8,7 +8,8 @@ use super::afa::{AfaConfig, AttentionAxis, longest_window};
 use super::wfd::{Orientations, Wfd};
 use super::{Factors, MonoAfkd};
 use crate::methods::check_factor;
-use crate::pieces::align::{AdapterKind, AlignConfig};
+use crate::pieces::align::{AdapterKind, AlignConfig, Resize};
+use crate::pieces::bands::{is_fused, largest_details};
 use crate::shapes::Pairing;
 use crate::{About, DistillError, MethodConfig, Parameters, ShapeBook, Variant, Wanted};
 
@@ -218,14 +219,16 @@ impl MethodConfig for MonoAfkdConfig {
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
         let pairs = self.pairing().pairs(book)?;
-        let (height, width) = coarsest(&pairs);
-        let affinity = if self.affinity != 0.0 { batch * (height * width).pow(2) } else { 0 };
-        let mut most = affinity;
+        let (grid, dwt) = (coarsest(&pairs), self.wfd()?.dwt);
+        let mut most = if self.affinity != 0.0 { batch * (grid.0 * grid.1).pow(2) } else { 0 };
         for ((student, teacher), afa) in pairs.iter().zip(self.alignments(&pairs)?) {
             let size = self.align.grid.size(student.shape.extent(), teacher.shape.extent());
-            let map = batch * teacher.shape.channels() * size.0 * size.1;
             let attention = if self.afa != 0.0 { afa.largest_temporary(batch, size) } else { 0 };
-            most = most.max(map).max(attention).max(self.align.largest_temporary(student.shape, teacher.shape, batch));
+            let resized = if self.affinity != 0.0 { Resize::Bilinear.largest_temporary(size, grid) } else { 0 };
+            let formed = self.wfd != 0.0 && !is_fused(&dwt, [size.0, size.1]);
+            let bands = if formed { largest_details(&dwt, size) } else { 0 };
+            let own = batch * teacher.shape.channels() * resized.max(bands);
+            most = most.max(own).max(attention).max(self.align.largest_temporary(student.shape, teacher.shape, batch));
         }
         Ok(most)
     }

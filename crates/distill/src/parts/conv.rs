@@ -7,6 +7,9 @@ use subband_kernels::pointwise::pointwise;
 
 use crate::{Init, Parameters};
 
+/// Fewest places on which a 1x1 convolution runs as a product per sample; below, that is too narrow to pay.
+const PLACES: usize = 64;
+
 /// A square convolution with PyTorch's weight layout `[C_out, C_in, k, k]`.
 #[derive(Module, Debug)]
 pub struct Conv {
@@ -62,6 +65,13 @@ impl Conv {
         self.stride
     }
 
+    /// Numbers of the largest tensor that a convolution of stride 1 makes of one sample of `places` places: its result,
+    /// or its input channels last, which a 1x1 convolution of many places does without.
+    pub(crate) fn largest_temporary([input, output]: [usize; 2], kernel: usize, places: usize) -> usize {
+        let turns = places > 1 && (kernel > 1 || places < PLACES);
+        places * if turns { output.max(input) } else { output }
+    }
+
     /// Convolves.
     ///
     /// # Shapes
@@ -69,8 +79,7 @@ impl Conv {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let (weight, [_, _, h, w]) = (self.weight.val(), x.dims());
         let [output, input, kernel, _] = weight.dims();
-        // On maps of a few places a product per sample is too narrow to pay.
-        if kernel == 1 && self.stride == 1 && self.groups == 1 && h * w >= 64 {
+        if kernel == 1 && self.stride == 1 && self.groups == 1 && h * w >= PLACES {
             return pointwise(x, weight.reshape([output, input]), self.bias.as_ref().map(Param::val));
         }
         channels_first(self.forward_last(channels_last(x)))

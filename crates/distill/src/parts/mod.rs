@@ -6,6 +6,7 @@ mod resize;
 pub use batch_norm::BatchNorm;
 pub use conv::Conv;
 pub use resize::{adaptive_average_pool, resize_bilinear, resize_nearest};
+pub(crate) use resize::{nearest_temporary, separable_temporary};
 
 use burn::prelude::*;
 

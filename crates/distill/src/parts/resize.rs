@@ -37,6 +37,25 @@ fn exact(input: usize, output: usize) -> bool {
     input == 1 || large % small == 0 && (large / small).is_power_of_two()
 }
 
+/// Numbers of the largest tensor that [`resize_nearest`] makes of one channel; 0 where the size stays.
+pub(crate) fn nearest_temporary((h, w): (usize, usize), (height, width): (usize, usize)) -> usize {
+    let whole = height % h == 0 && width % w == 0;
+    match (h, w) == (height, width) {
+        true => 0,
+        false if whole || exact(h, height) && exact(w, width) => height * width,
+        false => height * width.max(w),
+    }
+}
+
+/// The same for [`adaptive_average_pool`] and [`resize_bilinear`], which change the width first.
+pub(crate) fn separable_temporary((h, w): (usize, usize), (height, width): (usize, usize)) -> usize {
+    match (h == height, w == width) {
+        (true, true) => 0,
+        (_, true) => height * width,
+        _ => width * h.max(height),
+    }
+}
+
 /// Adaptive average pooling with PyTorch's bins: output i averages the input rows floor(i H / l) .. ceil((i + 1) H / l).
 ///
 /// # Shapes
@@ -49,7 +68,9 @@ pub fn adaptive_average_pool(x: Tensor<4>, size: (usize, usize)) -> Tensor<4> {
     }
     if h % height == 0 && w % width == 0 {
         let bins = x.reshape([n, c, height, h / height, width, w / width]);
-        return bins.mean_dim(5).mean_dim(3).reshape([n, c, height, width]);
+        // The mean of one number would be a copy.
+        let mean = |x: Tensor<6>, axis: usize| if x.dims()[axis] == 1 { x } else { x.mean_dim(axis) };
+        return mean(mean(bins, 5), 3).reshape([n, c, height, width]);
     }
     // Uneven bins: one averaging matrix per axis.
     let (rows, columns) = (bin_matrix(&x, h, height), bin_matrix(&x, w, width));

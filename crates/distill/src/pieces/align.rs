@@ -3,14 +3,14 @@
 //! `S' = R(A(S))`, `T' = R(T)` with an adapter A (channels) and a resize R (space). Tokens and vectors come here as maps
 //! (class tokens dropped, the grid restored, a vector at 1x1).
 //!
-//! A 1x1 convolution and a resize commute exactly, since the weights of a resize sum to 1, so A runs at the smaller of
-//! the two sizes.
+//! A 1x1 convolution and a resize commute exactly, since the weights of a resize sum to 1, so they run in the order whose
+//! largest tensor is smaller.
 use burn::prelude::*;
 use burn::tensor::activation::relu;
 use serde::{Deserialize, Serialize};
 use subband_models::TapShape;
 
-use crate::parts::resize_bilinear;
+use crate::parts::{nearest_temporary, resize_bilinear, separable_temporary};
 use crate::{Conv, DistillError, Init, Parameters, adaptive_average_pool, resize_nearest};
 
 /// The trainable map from the student's channels to the teacher's.
@@ -80,6 +80,14 @@ impl Resize {
             Self::Area => adaptive_average_pool(x, size),
         }
     }
+
+    /// Numbers of the largest tensor that the resize of one channel makes; 0 where the size stays.
+    pub(crate) fn largest_temporary(self, from: (usize, usize), to: (usize, usize)) -> usize {
+        match self {
+            Self::Nearest => nearest_temporary(from, to),
+            Self::Bilinear | Self::Area => separable_temporary(from, to),
+        }
+    }
 }
 
 /// The key `align` of a method: `align = { adapter = "conv1x1", grid = "smaller", resize = "area" }`.
@@ -105,11 +113,7 @@ impl AlignConfig {
         parameters: &Parameters,
     ) -> Result<Align, DistillError> {
         let channels = [student.channels(), teacher.channels()];
-        let kind = match self.adapter {
-            AdapterKind::Auto if channels[0] == channels[1] => AdapterKind::None,
-            AdapterKind::Auto => AdapterKind::Conv1x1,
-            kind => kind,
-        };
+        let kind = self.kind(channels);
         let conv = |name: &str, channels: [usize; 2], side: usize| {
             let part = parameters.part(name);
             Conv::new(&part, channels, side, Init::torch_default(channels[0] * side * side)).with_bias(&part)
@@ -132,16 +136,42 @@ impl AlignConfig {
         Ok(Align { first, second, pointwise: kind != AdapterKind::Conv3x3 && kind != AdapterKind::Mlp, config: *self })
     }
 
-    /// Elements of the largest tensor that the alignment of a batch makes.
+    /// The adapter between channels C_s and C_t.
+    fn kind(&self, [student, teacher]: [usize; 2]) -> AdapterKind {
+        match self.adapter {
+            AdapterKind::Auto if student == teacher => AdapterKind::None,
+            AdapterKind::Auto => AdapterKind::Conv1x1,
+            kind => kind,
+        }
+    }
+
+    /// Numbers of the largest tensor of one sample, with a 1x1 convolution before and after the resize.
+    fn orders(&self, [student, teacher]: [usize; 2], from: (usize, usize), to: (usize, usize)) -> [usize; 2] {
+        let resized = self.resize.largest_temporary(from, to);
+        let adapted = |(h, w): (usize, usize)| Conv::largest_temporary([student, teacher], 1, h * w);
+        [adapted(from).max(teacher * resized), adapted(to).max(student * resized)]
+    }
+
+    /// Whether a 1x1 convolution runs before the resize: where that needs less memory, and otherwise less arithmetic.
+    fn adapts_first(&self, channels: [usize; 2], from: (usize, usize), to: (usize, usize)) -> bool {
+        let [before, after] = self.orders(channels, from, to);
+        before < after || before == after && from.0 * from.1 <= to.0 * to.1
+    }
+
+    /// Elements of the largest tensor of a batch in the alignment, the compared maps included: `N C_t H W`, or what
+    /// adapter and resizes make on the way.
     pub fn largest_temporary(&self, student: TapShape, teacher: TapShape, batch: usize) -> usize {
-        let area = |(h, w): (usize, usize)| h * w;
-        let grid = area(self.grid.size(student.extent(), teacher.extent()));
-        let adapted = if self.adapter == AdapterKind::Conv3x3 || self.adapter == AdapterKind::Mlp {
-            area(student.extent()) * student.channels().max(teacher.channels())
-        } else {
-            0
+        let (from, to) = (student.extent(), self.grid.size(student.extent(), teacher.extent()));
+        let channels = [student.channels(), teacher.channels()];
+        let resized = |from| channels[1] * self.resize.largest_temporary(from, to);
+        let adapted = |channels, side| Conv::largest_temporary(channels, side, from.0 * from.1);
+        let way = match self.kind(channels) {
+            AdapterKind::None | AdapterKind::Auto => resized(from),
+            AdapterKind::Conv1x1 => self.orders(channels, from, to).into_iter().min().unwrap_or(0),
+            AdapterKind::Conv3x3 => adapted(channels, 3).max(resized(from)),
+            AdapterKind::Mlp => adapted([channels[0]; 2], 3).max(adapted(channels, 1)).max(resized(from)),
         };
-        batch * (grid * teacher.channels()).max(adapted)
+        batch * way.max(channels[1] * to.0 * to.1).max(resized(teacher.extent()))
     }
 }
 
@@ -163,11 +193,11 @@ impl Align {
     /// # Shapes
     /// `[N, C_s, H_s, W_s]` and `[N, C_t, H_t, W_t]` to two maps `[N, C_t, H, W]` on the grid of the configuration.
     pub fn forward(&self, student: Tensor<4>, teacher: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let [_, _, h, w] = student.dims();
-        let [_, _, height, width] = teacher.dims();
+        let [_, c, h, w] = student.dims();
+        let [_, channels, height, width] = teacher.dims();
         let size = self.config.grid.size((h, w), (height, width));
         let resize = self.config.resize;
-        let student = if self.pointwise && size.0 * size.1 < h * w {
+        let student = if self.pointwise && !self.config.adapts_first([c, channels], (h, w), size) {
             self.adapt(resize.apply(student, size))
         } else {
             resize.apply(self.adapt(student), size)
@@ -224,14 +254,20 @@ mod tests {
 
     #[test]
     fn a_pointwise_adapter_commutes_with_the_resize() {
-        for resize in [Resize::Bilinear, Resize::Nearest, Resize::Area] {
-            let config = AlignConfig { resize, ..Default::default() };
-            let align = align(config, [2, 7, 5], [3, 3, 4]);
-            let x = wave([2, 2, 7, 5], 0.3, 0.41);
-            let (small, _) = align.forward(x.clone(), wave([2, 3, 3, 4], 0.1, 0.37));
-            let large = resize.apply(align.adapt(x), (3, 4));
-            let error = values(small).iter().zip(values(large)).fold(0.0_f64, |m, (a, b)| m.max((a - b).abs()));
-            assert!(error < 1e-14, "{resize:?}: {error}");
+        // Resized first, and adapted first: many channels become few.
+        for (channels, before) in [([2, 3], false), ([10, 2], true)] {
+            for resize in [Resize::Bilinear, Resize::Nearest, Resize::Area] {
+                let config = AlignConfig { resize, ..Default::default() };
+                assert_eq!(config.adapts_first(channels, (16, 16), (8, 8)), before, "{resize:?}");
+                let align = align(config, [channels[0], 16, 16], [channels[1], 8, 8]);
+                let x = wave([2, channels[0], 16, 16], 0.3, 0.41);
+                let (aligned, _) = align.forward(x.clone(), wave([2, channels[1], 8, 8], 0.1, 0.37));
+                for other in [resize.apply(align.adapt(x.clone()), (8, 8)), align.adapt(resize.apply(x, (8, 8)))] {
+                    let pairs = values(aligned.clone()).into_iter().zip(values(other));
+                    let error = pairs.fold(0.0_f64, |m, (a, b)| m.max((a - b).abs()));
+                    assert!(error < 1e-14, "{resize:?}: {error}");
+                }
+            }
         }
     }
 

@@ -165,12 +165,38 @@ impl BandsConfig {
     }
 }
 
+/// Numbers of the largest tensor that the transform makes of one channel: the three detail bands of a level, on small
+/// maps under long wavelets more than the map.
+pub(crate) fn largest_details(dwt: &Dwt2, (h, w): (usize, usize)) -> usize {
+    dwt.band_sizes([h, w]).iter().map(|[h, w]| 3 * h * w).max().unwrap_or(0)
+}
+
+/// Whether a fused kernel compares the bands of maps of this size without forming them (on Flex).
+pub(crate) fn is_fused(dwt: &Dwt2, size: [usize; 2]) -> bool {
+    let mut sizes = std::iter::once(size).chain(dwt.band_sizes(size)).take(dwt.levels());
+    let even = |s: [usize; 2]| s.iter().all(|n| n.is_multiple_of(2));
+    dwt.wavelet().is_haar() && (dwt.boundary() == Boundary::Zero || sizes.all(even))
+}
+
 /// A choice as recipes write it.
 fn name(choice: impl Serialize) -> String {
     toml::Value::try_from(choice).map_or_else(|_| String::new(), |value| value.to_string())
 }
 
 impl Bands {
+    /// Elements of the largest tensor that [`Bands::of`] makes of a batch of C channels.
+    pub(crate) fn largest_temporary(&self, batch: usize, channels: usize, (h, w): (usize, usize)) -> usize {
+        let whole = self.config.domain == Domain::Coefficients || self.config.split == Split::None;
+        // Real and imaginary parts of a half spectrum in one tensor; in space the filter never holds a spectrum.
+        let one = match (self.config.transform, &self.dwt) {
+            (Transform::Dwt, Some(dwt)) => channels * largest_details(dwt, (h, w)),
+            (Transform::Fft, _) if whole => 2 * channels * h * (w / 2 + 1),
+            (Transform::ChannelFft, _) if whole => 2 * (channels / 2 + 1) * h * w,
+            _ => 0,
+        };
+        batch * one.max(channels * h * w)
+    }
+
     /// The bands of a map, the low one first.
     ///
     /// # Shapes

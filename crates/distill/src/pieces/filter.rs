@@ -83,6 +83,22 @@ impl FrequencyAttention {
         }
     }
 
+    /// Elements of the largest tensor for a batch: the filter folded to the half spectrum, real and imaginary parts, or
+    /// the half spectra of the maps (both without the filling to whole vectors).
+    pub(crate) fn largest_temporary(
+        batch: usize,
+        [input, output]: [usize; 2],
+        (h, w): (usize, usize),
+        filter: FilterKind,
+    ) -> usize {
+        let spectrum = 2 * h * (w / 2 + 1);
+        let folded = match filter {
+            FilterKind::Dense => input * output * spectrum,
+            FilterKind::Depthwise => input * spectrum,
+        };
+        folded.max(batch * input.max(output) * spectrum)
+    }
+
     /// FAM(x).
     ///
     /// # Shapes

@@ -7,6 +7,7 @@ use super::{Ds2s, Sfkd};
 use crate::compared::Compared;
 use crate::methods::level::Taps;
 use crate::pieces::align::{AdapterKind, AlignConfig, Grid, Resize};
+use crate::pieces::bands::largest_details;
 use crate::pieces::distance::{Distance, GaussianPass};
 use crate::pieces::normalization::Normalization;
 use crate::{About, DistillError, MethodConfig, Parameters, ShapeBook, Wanted};
@@ -154,9 +155,9 @@ impl MethodConfig for SfkdConfig {
         let dwt = self.transform()?;
         let sizes = self.pairs(book)?.into_iter().map(|(s, t)| {
             let (h, w) = self.align.grid.size(s.shape.extent(), t.shape.extent());
-            // The three bands of the finest level are one tensor, on tiny maps larger than the map.
-            let detail = if self.refine { dwt.band_sizes([h, w]).iter().map(|[h, w]| 3 * h * w).max() } else { None };
-            let bands = batch * t.shape.channels() * detail.unwrap_or(0);
+            // The three bands of a level are one tensor, on tiny maps larger than the map.
+            let detail = if self.refine { largest_details(&dwt, (h, w)) } else { 0 };
+            let bands = batch * t.shape.channels() * detail;
             self.align.largest_temporary(s.shape, t.shape, batch).max(bands)
         });
         Ok(sizes.max().unwrap_or(0))

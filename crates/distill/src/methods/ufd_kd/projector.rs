@@ -20,6 +20,7 @@ use burn::tensor::activation::{relu, softmax};
 use serde::{Deserialize, Serialize};
 use subband_models::TapShape;
 
+use crate::parts::{nearest_temporary, separable_temporary};
 use crate::{BatchNorm, Conv, Init, Parameters, adaptive_average_pool, resize_nearest};
 
 /// The form of the projectors; see the [module](self).
@@ -54,7 +55,15 @@ impl Plan {
                     let tokens = places * input.max(output);
                     tokens.max(self.heads * places * targets).max(4 * output * targets)
                 }
-                ProjectorKind::Conv => input.max(output) * targets,
+                ProjectorKind::Conv => {
+                    let ((h, w), size) = (self.student.extent(), self.teacher.extent());
+                    let resized = match h < size.0 || w < size.1 {
+                        true => nearest_temporary((h, w), size),
+                        false => separable_temporary((h, w), size),
+                    };
+                    let adapt = if input == output { 0 } else { Conv::largest_temporary([input, output], 1, targets) };
+                    (input * resized).max(adapt).max(output * targets)
+                }
             }
     }
 }
