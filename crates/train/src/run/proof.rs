@@ -237,8 +237,10 @@ impl<'a> Prover<'a> {
     /// A loss L with the gradients g at its taps t is dead if `max over taps of |g| |t| <= ROUNDING |L|`: even a change
     /// of a tap by its own size would not change it.
     fn check_rounding(&self, part: &Part, value: f64, taps: &[TapProof]) -> Result<(), TrainError> {
-        let moves = taps.iter().map(|tap| tap.gradient * self.probe.tap_norm(&tap.tap)).fold(0.0, f64::max);
-        if moves > ROUNDING * value.abs() || taps.is_empty() {
+        let sizes: Vec<f64> = taps.iter().map(|tap| self.probe.tap_norm(&tap.tap)).collect();
+        let moves = taps.iter().zip(&sizes).map(|(tap, size)| tap.gradient * size).fold(0.0, f64::max);
+        // A tap of zeros has no size of its own.
+        if moves > ROUNDING * value.abs() || taps.is_empty() || sizes.contains(&0.0) {
             return Ok(());
         }
         let names: Vec<&str> = taps.iter().map(|tap| tap.tap.as_str()).collect();
@@ -259,13 +261,14 @@ impl<'a> Prover<'a> {
             all.iter().filter(|param| param.trainable == trainable).map(|param| param.name.as_str()).collect()
         };
         let (trained, frozen) = (named(true), named(false));
-        match (&trained[..], &frozen[..]) {
-            ([first, .., last], _) if trained.iter().all(|name| name.contains("lora_")) => format!(
+        let ends = |names: &[&'_ str]| Some((names.first()?.to_string(), names.last()?.to_string()));
+        match (ends(&trained), ends(&frozen)) {
+            (Some((first, last)), _) if trained.iter().all(|name| name.contains("lora_")) => format!(
                 "student.lora trains {} tensors alone, from {first} to {last}; name a layer before the tap among its \
                  targets, or choose a later tap",
                 trained.len()
             ),
-            (_, [first, .., last]) => format!(
+            (_, Some((first, last))) => format!(
                 "student.frozen keeps everything before it as it is ({} of {} tensors, from {first} to {last}); leave \
                  layers before the tap free, or choose a later tap",
                 frozen.len(),
