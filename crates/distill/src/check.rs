@@ -174,3 +174,14 @@ pub(crate) fn features(taps: &[(&str, Tensor<4>)]) -> Features {
         taps: taps.iter().map(|(name, x)| (name.to_string(), feature(x))).collect(),
     }
 }
+
+/// Whether `f` gives the same number on 1, 2 and 3 threads. Inputs of more than 4 million elements are meant: from there
+/// on Burn shares a single sum out among the threads.
+pub(crate) fn same_on_any_threads(f: impl Fn() -> Tensor<1> + Sync) -> bool {
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| scalar(f()))
+    };
+    let one = with(1);
+    one == with(2) && one == with(3)
+}

@@ -85,9 +85,16 @@ fn part(s: Tensor<4>, t: Tensor<4>, band: Band) -> Tensor<1> {
     let g = |z: Tensor<4>| match band.measure {
         Measure::Plain => z,
         Measure::Log => z.abs().log1p(),
-        Measure::SignedLog => z.clone().detach().sign() * z.abs().log1p(),
+        Measure::SignedLog => {
+            // +-1, also at 0, where the slope is 1.
+            let sign = z.clone().detach().greater_equal_elem(0).float().cast(z.dtype()) * 2.0 - 1.0;
+            sign * z.abs().log1p()
+        }
     };
-    (g(s) - g(t)).square().mean() * band.weight
+    let squares = (g(s) - g(t)).square();
+    let ([n, ..], count) = (squares.dims(), squares.shape().num_elements());
+    // Each sample for itself first: one sum over millions would depend on the threads.
+    squares.reshape([n, count / n]).sum_dim(1).sum() * (band.weight / count as f64)
 }
 
 #[cfg(test)]

@@ -18,9 +18,14 @@ pub enum SpectralError {
         /// The name asked for.
         name: String,
     },
-    /// A transform of no levels.
-    #[error("a wavelet transform needs at least one level; `levels` is 0")]
-    NoLevels,
+    /// A transform of no levels, or of more than make sense.
+    #[error("`levels` is {levels}; a wavelet transform takes 1 to {most}")]
+    Levels {
+        /// The number asked for.
+        levels: usize,
+        /// The largest number.
+        most: usize,
+    },
     /// An axis of length zero.
     #[error("a map of shape {shape:?} is empty; every axis needs at least one element")]
     EmptyMap {

@@ -245,6 +245,7 @@ pub(crate) fn methods(
 pub(crate) fn learned_prompts(arm: &ArmRecipe) -> bool {
     arm.terms.iter().any(|term| match &term.method {
         AnyMethodConfig::FreeKd(config) => config.masks == MaskKind::Prompts && config.prompts.is_none(),
+        AnyMethodConfig::Maskd(config) => config.tokens.is_none() && config.untrained.is_none(),
         _ => false,
     })
 }

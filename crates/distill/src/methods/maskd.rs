@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::level::{Level, Taps};
 use crate::pieces::align::{AdapterKind, AlignConfig};
 use crate::{About, DistillError, Method, MethodConfig, Parameters, ShapeBook, StepInput, Term, Wanted};
-use tokens::{ReceptiveTokens, read_tokens};
+use tokens::{ReceptiveTokens, learned_tokens, read_tokens};
 
 /// Name in recipes.
 const NAME: &str = "maskd";
@@ -41,7 +41,8 @@ pub enum MaskdForm {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaskdConfig {
-    /// The file of receptive tokens that stage 1 wrote, or a checkpoint of the released code.
+    /// The file of receptive tokens that stage 1 wrote, or a checkpoint of the released code (default: those that the
+    /// run's `[prompts]` learns, with `transform = "none"`).
     pub tokens: Option<PathBuf>,
     /// Instead of a file: this many tokens as they are before stage 1, drawn from the seed (an ablation: all masks are
     /// near 1/2).
@@ -84,19 +85,30 @@ impl MaskdConfig {
         Taps { method: NAME, student, teacher, deepest: false }
     }
 
+    fn no_tokens(&self) -> DistillError {
+        self.bad(
+            "receptive tokens are learned in this teacher first: write a `[prompts]` section with \
+             `transform = \"none\"`, or give `tokens = \"FILE\"` (`untrained = 6` draws six without learning, as an \
+             ablation)",
+        )
+    }
+
     /// The tokens of every teacher tap.
     fn tokens(&self, book: &ShapeBook, parameters: &Parameters) -> Result<Vec<ReceptiveTokens>, DistillError> {
         let teachers: Vec<_> = self.spread().pairs(book)?.into_iter().map(|(_, teacher)| teacher).collect();
-        let Some(path) = &self.tokens else {
-            let count = self.untrained.unwrap_or(0);
+        let names: Vec<String> = teachers.iter().map(|teacher| teacher.name.clone()).collect();
+        if let Some(count) = self.untrained {
             let fresh = teachers.iter().enumerate().map(|(k, teacher)| {
                 let part = parameters.part("tokens").part(&k.to_string());
                 ReceptiveTokens::new(&part, count, teacher.shape.channels(), false).no_grad()
             });
             return Ok(fresh.collect());
+        }
+        let tokens = match (&self.tokens, &book.prompts) {
+            (Some(path), _) => read_tokens(path, &names, parameters)?,
+            (None, Some(learned)) => learned_tokens(learned, &names, parameters)?,
+            (None, None) => return Err(self.no_tokens()),
         };
-        let names: Vec<String> = teachers.iter().map(|teacher| teacher.name.clone()).collect();
-        let tokens = read_tokens(path, &names, parameters)?;
         for (teacher, tokens) in teachers.iter().zip(&tokens) {
             let [_, channels] = tokens.size();
             if channels != teacher.shape.channels() {
@@ -128,12 +140,7 @@ impl MethodConfig for MaskdConfig {
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
         match (&self.tokens, self.untrained) {
-            (None, None) => {
-                return Err(self.bad(
-                    "`tokens` must name a file of receptive tokens, learned in this teacher (`untrained = 6` draws six \
-                     without learning, as an ablation)",
-                ));
-            }
+            (None, None) if book.prompts.is_none() => return Err(self.no_tokens()),
             (Some(_), Some(_)) => return Err(self.bad("give `tokens` or `untrained`, not both")),
             (None, Some(0)) => return Err(self.bad("`untrained = 0` must be at least 1 (usual: 6)")),
             _ => {}

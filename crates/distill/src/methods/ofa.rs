@@ -84,7 +84,7 @@ fn one_for_all(student: Tensor<2>, teacher: Tensor<2>, labels: Tensor<1, Int>, c
     let others = (log_teacher * config.epsilon).exp();
     let target = ((p + 1.0).log() * config.epsilon).exp() - 1.0;
     let weights = others.mask_where(truth, target);
-    (weights * log_student).sum() * (-1.0 / n as f64)
+    (weights * log_student).sum_dim(1).sum() * (-1.0 / n as f64)
 }
 
 #[cfg(test)]

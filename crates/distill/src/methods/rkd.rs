@@ -155,7 +155,7 @@ fn huber_mean(x: Tensor<3>) -> Tensor<1> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{fixture, gradient_error, scalar, values, wave};
+    use crate::check::{fixture, gradient_error, scalar, single, values, wave};
 
     #[test]
     fn values_match_the_oracle() {
@@ -183,5 +183,11 @@ mod tests {
         let [distance, angle] = relations(twins.clone(), wave([3, 5], 0.2, 0.37));
         let gradient = twins.grad(&(distance + angle).backward()).unwrap();
         assert!(values(Tensor::from_inner(gradient)).iter().all(|g: &f64| g.is_finite()));
+    }
+
+    #[test]
+    fn millions_of_angles_do_not_depend_on_the_threads() {
+        let angles = single(wave([170, 170, 170], 0.2, 0.37)).mul_scalar(2.0);
+        assert!(crate::check::same_on_any_threads(|| huber_mean(angles.clone())));
     }
 }

@@ -74,13 +74,8 @@ impl Dwt2 {
             return Ok(LevelMeans { values: kernels::haar_l1_summed(x, Some(y), self.levels) });
         }
         let bands = self.forward(x - y)?;
-        let mean = |band: Tensor<4>| {
-            let ([n, ..], count) = (band.dims(), band.shape().num_elements());
-            // Each sample for itself first: one sum over millions would depend on the threads.
-            band.abs().reshape([n, count / n]).sum_dim(1).sum() / count as f64
-        };
-        let levels = bands.details.iter().map(|detail| mean(detail.orientation_sum()));
-        let means = std::iter::once(mean(bands.ll.clone())).chain(levels).collect();
+        let levels = bands.details.iter().map(|detail| mean_size(detail.orientation_sum()));
+        let means = std::iter::once(mean_size(bands.ll.clone())).chain(levels).collect();
         Ok(LevelMeans { values: Tensor::cat(means, 0) })
     }
 
@@ -123,12 +118,18 @@ impl Dwt2 {
 
     fn compose(&self, x: Tensor<4>) -> Result<BandMeans, SpectralError> {
         let bands = self.forward(x)?;
-        let mut means = vec![bands.ll.abs().mean()];
-        for detail in &bands.details {
+        let mut means = vec![mean_size(bands.ll)];
+        for detail in bands.details {
             let [n, c, _, h, w] = detail.bands.dims();
-            let by_orientation = detail.bands.clone().abs().swap_dims(0, 2).reshape([3, n * c * h * w]);
-            means.push(by_orientation.mean_dim(1).reshape([3]));
+            let planes = detail.bands.abs().reshape([n, c, 3, h * w]).sum_dim(3);
+            means.push(planes.sum_dim(1).sum_dim(0).reshape([3]) / (n * c * h * w) as f64);
         }
         Ok(BandMeans { values: Tensor::cat(means, 0) })
     }
+}
+
+/// Mean of |x|, each sample summed for itself first: one sum over millions would depend on the threads.
+fn mean_size(x: Tensor<4>) -> Tensor<1> {
+    let ([n, ..], count) = (x.dims(), x.shape().num_elements());
+    x.abs().reshape([n, count / n]).sum_dim(1).sum() / count as f64
 }

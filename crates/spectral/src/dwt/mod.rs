@@ -46,12 +46,15 @@ mod weighted;
 pub use band_means::{BandMeans, LevelMeans};
 pub use weighted::BandWeights;
 
+/// More levels than any map has use for: each halves it, and at one pixel they only repeat it.
+pub const MOST_LEVELS: usize = 16;
+
 /// What a transform is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dwt2Config {
     /// Name of the wavelet, see [`Wavelet::by_name`].
     pub wavelet: String,
-    /// Number of levels, at least 1. A map may be smaller than `2^levels`: a level applies to any size from 1.
+    /// Number of levels, 1 to [`MOST_LEVELS`]. A map may be smaller than `2^levels`: a level applies to any size from 1.
     pub levels: usize,
     /// How the map continues beyond its edges.
     pub boundary: Boundary,
@@ -71,10 +74,10 @@ impl Dwt2Config {
     /// The transform.
     ///
     /// # Errors
-    /// [`SpectralError::UnknownWavelet`], [`SpectralError::NoLevels`].
+    /// [`SpectralError::UnknownWavelet`], [`SpectralError::Levels`].
     pub fn init(&self) -> Result<Dwt2, SpectralError> {
-        if self.levels == 0 {
-            return Err(SpectralError::NoLevels);
+        if !(1..=MOST_LEVELS).contains(&self.levels) {
+            return Err(SpectralError::Levels { levels: self.levels, most: MOST_LEVELS });
         }
         let wavelet = Wavelet::by_name(&self.wavelet)?;
         Ok(Dwt2 { wavelet, levels: self.levels, boundary: self.boundary, portable: false })

@@ -342,7 +342,10 @@ fn views_are_read_in_place() {
 
 #[test]
 fn errors_name_the_remedy() {
-    assert_eq!(Dwt2Config::new("haar", 0).init().unwrap_err(), SpectralError::NoLevels);
+    for levels in [0, 17, usize::MAX] {
+        let error = Dwt2Config::new("haar", levels).init().unwrap_err();
+        assert!(error.to_string().contains(&format!("`levels` is {levels}")), "{error}");
+    }
     assert!(matches!(Dwt2Config::new("db21", 1).init().unwrap_err(), SpectralError::UnknownWavelet { .. }));
     let dwt = Dwt2Config::new("haar", 1).init().unwrap();
     let empty = Tensor::<4>::zeros([1, 0, 4, 4], &Device::flex());
@@ -397,4 +400,17 @@ fn weighted_distances_agree_with_the_bands() {
 fn weights_on(weights: &BandWeights, device: &Device) -> BandWeights {
     let details = weights.details.iter().map(|d| d.clone().to_device(device)).collect();
     BandWeights { ll: weights.ll.clone().to_device(device), details }
+}
+
+#[test]
+fn band_means_of_millions_do_not_depend_on_the_threads() {
+    // LL alone has 4.5 million coefficients, which Burn sums in parallel when asked for one sum.
+    let x = map([64, 64, 64, 64], DType::F32);
+    let dwt = Dwt2Config::new("db2", 1).init().unwrap();
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| values(dwt.band_means(x.clone()).unwrap().values))
+    };
+    let one = with(1);
+    assert!(one == with(2) && one == with(3));
 }

@@ -164,6 +164,21 @@ fn prompts_without_a_transform_are_receptive_tokens() {
     let (masks, own) = (tokens.masks(map.clone()), prompts.get("stage1").unwrap());
     assert_eq!(own.names(), ["map"]);
     assert_eq!(values(masks), values(own.masks(map.clone()).unwrap().remove(0).1));
+    // What the run learned needs no file; prompts for bands do not fit.
+    let book = |transform: &str| {
+        let config: PromptConfig = toml::from_str(&format!("transform = '{transform}'\ntokens = 4")).unwrap();
+        let named = [("stage1".to_string(), 3), ("stage2".to_string(), 5)];
+        let learned = Prompts::init(&config, &named, &parameters()).unwrap();
+        (crate::ShapeBook { prompts: Some(learned.clone()), ..shapes() }, learned)
+    };
+    let (tokens_of_run, learned) = book("none");
+    let made = MaskdConfig::default().tokens(&tokens_of_run, &parameters()).unwrap();
+    for (tokens, tap) in made.iter().zip(["stage1", "stage2"]) {
+        assert_eq!(tokens.map.val().into_data(), learned.get(tap).unwrap().state_dict()["map"]);
+    }
+    let error = MaskdConfig::default().tokens(&book("dwt").0, &parameters()).unwrap_err().to_string();
+    assert!(error.contains("transform = \"none\""), "{error}");
+    assert!(MaskdConfig::default().taps(&shapes()).unwrap_err().to_string().contains("[prompts]"));
     // The same first stage, up to the order of sums.
     let ((a, dice), (b, overlap)) = (tokens.prompted(map.clone()), own.prompted(map).unwrap());
     assert!(values(a).iter().zip(values(b)).all(|(a, b)| (a - b).abs() < 1e-6));

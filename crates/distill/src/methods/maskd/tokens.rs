@@ -17,7 +17,7 @@ use burn::tensor::{DType, TensorData};
 use subband_models::weights;
 
 use crate::parameters::{load, state};
-use crate::{Conv, DistillError, Init, Parameters, StateDict};
+use crate::{Conv, DistillError, FrequencyKind, Init, Parameters, Prompts, StateDict};
 
 /// The entry that names the transform, and what it says: tokens look at maps, not at bands.
 const CONFIG: &str = "config";
@@ -27,7 +27,7 @@ const TRANSFORM: &str = "transform = \"none\"";
 #[derive(Module, Debug)]
 pub struct ReceptiveTokens {
     /// `[T, C]`.
-    map: Param<Tensor<2>>,
+    pub(super) map: Param<Tensor<2>>,
     weighting: Option<Weighting>,
 }
 
@@ -155,6 +155,29 @@ pub fn read_tokens(
     }
     let made = taps.iter().map(|tap| tokens_of(tap, &entries, parameters).map_err(fails));
     made.collect()
+}
+
+/// The tokens of these taps from prompts that the run's `[prompts]` learned with `transform = "none"`.
+///
+/// # Errors
+/// [`DistillError::Prompts`] for prompts of another transform and for taps without prompts.
+pub fn learned_tokens(
+    learned: &Prompts,
+    taps: &[String],
+    parameters: &Parameters,
+) -> Result<Vec<ReceptiveTokens>, DistillError> {
+    let fails = |reason: String| DistillError::Prompts { path: "[prompts]".into(), reason };
+    let mut entries = StateDict::new();
+    for (tap, sets) in learned.for_taps(taps, parameters.device())?.iter() {
+        if sets.config().transform != FrequencyKind::None {
+            return Err(fails(
+                "they are learned for bands, `maskd` takes those of whole maps: set `transform = \"none\"` there"
+                    .into(),
+            ));
+        }
+        entries.extend(sets.state_dict().into_iter().map(|(name, data)| (format!("{tap}.{name}"), data)));
+    }
+    taps.iter().map(|tap| tokens_of(tap, &entries, parameters).map_err(fails)).collect()
 }
 
 /// The tokens of one tap from entries `TAP.NAME`.

@@ -186,12 +186,12 @@ fn every_method_is_shown_alive_with_its_defaults() {
         RECIPE[..arms].replace("train = { epochs = 1 }", &format!("weights = {:?}", file.display().to_string()));
     for name in subband_distill::method_names() {
         // What has no default: masks, which are learned in a phase of their own.
-        let (head, keys) = match name {
-            "freekd" => ("[prompts]\nsteps = 1\n", ""),
-            "maskd" => ("", "untrained = 2\n"),
-            _ => ("", ""),
+        let head = match name {
+            "freekd" => "[prompts]\nsteps = 1\n",
+            "maskd" => "[prompts]\nsteps = 1\ntransform = \"none\"\n",
+            _ => "",
         };
-        let text = format!("{start}{head}[[arm]]\nname = \"{name}\"\n[[arm.term]]\nmethod = \"{name}\"\n{keys}");
+        let text = format!("{start}{head}[[arm]]\nname = \"{name}\"\n[[arm.term]]\nmethod = \"{name}\"\n");
         let recipe = Recipe::parse(&text, "tiny", &[]).unwrap();
         let plan = Plan::with(&recipe, &Device::flex(), crate::PlanOptions { time: false });
         assert!(plan.is_ok(), "{name}: {}", plan.unwrap_err());
