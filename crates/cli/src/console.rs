@@ -140,7 +140,8 @@ impl Progress for Console {
                 proof.parts.iter().for_each(|part| self.line(&format!("  {name}  {part}")));
             }
             Event::WeightsFrozen { name, steps, weights } => {
-                let each: Vec<String> = weights.iter().map(|(term, weight)| format!("{term} {}", significant(*weight))).collect();
+                let each: Vec<String> =
+                    weights.iter().map(|(term, weight)| format!("{term} {}", significant(*weight))).collect();
                 self.line(&format!("  {name}  weights after {steps} steps: {}", each.join(", ")));
             }
             Event::ArmSkipped { name, .. } => self.line(&format!("  {name}  was finished before")),

@@ -185,7 +185,11 @@ impl Plan {
         let prompts = recipe.prompts.as_ref().map(|given| prompt_plan(setup, given, device)).transpose()?;
         let student = setup.student(device)?;
         let weights = weights_text(recipe.student.weights.as_deref(), None);
-        let arms: Vec<ArmPlan> = recipe.arms().iter().map(|arm| arm_plan(setup, arm, &student, device)).collect::<Result<_, TrainError>>()?;
+        let arms: Vec<ArmPlan> = recipe
+            .arms()
+            .iter()
+            .map(|arm| arm_plan(setup, arm, &student, device))
+            .collect::<Result<_, TrainError>>()?;
         Ok(Self {
             name: recipe.name.clone(),
             device: crate::evidence::device_name(device),

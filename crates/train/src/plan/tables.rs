@@ -91,7 +91,7 @@ impl Plan {
 fn prompt_table(prompts: &PromptPlan) -> Table {
     let header = ["teacher taps", "sets", "prompts per set", "parameters", "steps", "batch"];
     let title = match prompts.used_by[..] {
-        [] => "Frequency prompts, learned before the arms; no arm uses them (a term with method = \"freekd\" would)".into(),
+        [] => "Frequency prompts, learned before the arms; no arm uses them (terms of freekd or maskd would)".into(),
         _ => format!("Frequency prompts, learned before the arms, for {}", prompts.used_by.join(", ")),
     };
     let mut table = Table::new(title, &header);

@@ -28,7 +28,7 @@ const ROUNDING: f64 = 1e-6;
 
 /// How far the networks are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Networks {
+pub(super) enum Networks {
     /// As at step 1.
     Ready,
     /// The teacher is still to be trained: values that are not finite wait for step 1.
@@ -38,7 +38,7 @@ enum Networks {
 }
 
 impl Networks {
-    fn of(recipe: &Recipe) -> Self {
+    pub fn of(recipe: &Recipe) -> Self {
         let Some(teacher) = recipe.teacher.as_ref().filter(|teacher| teacher.train.is_some()) else {
             return Self::Ready;
         };
@@ -50,7 +50,7 @@ impl Networks {
     }
 
     /// Whether this value says nothing yet.
-    fn waits(self, value: f64) -> bool {
+    pub fn waits(self, value: f64) -> bool {
         match self {
             Self::Ready => false,
             Self::Untrained => !value.is_finite(),
