@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use subband_train::{ArmResult, EpochRecord, Event, Progress, PromptResult, duration};
+use subband_train::{ArmResult, EpochRecord, Event, Progress, PromptResult, duration, significant};
 
 /// Shows the events of a run.
 pub struct Console {
@@ -140,16 +140,20 @@ impl Progress for Console {
                 proof.parts.iter().for_each(|part| self.line(&format!("  {name}  {part}")));
             }
             Event::WeightsFrozen { name, steps, weights } => {
-                let each: Vec<String> = weights.iter().map(|(term, weight)| format!("{term} {weight:.4}")).collect();
+                let each: Vec<String> =
+                    weights.iter().map(|(term, weight)| format!("{term} {}", significant(*weight))).collect();
                 self.line(&format!("  {name}  weights after {steps} steps: {}", each.join(", ")));
             }
             Event::ArmSkipped { name, .. } => self.line(&format!("  {name}  was finished before")),
-            Event::PromptsStarted { index, steps, batch_size, done_steps } => {
+            Event::PromptsStarted { index, steps, batch_size, done_steps, used } => {
                 (self.arm, self.epochs, self.images_per_epoch) = ("prompts".into(), 1, steps * batch_size);
                 let work = format!("{steps} steps of {batch_size} images");
                 self.start(index, steps * batch_size, (done_steps * batch_size) as u64, Some(work));
                 if done_steps > 0 {
                     self.line(&format!("  prompts  continue after step {done_steps}"));
+                }
+                if !used {
+                    self.line("  prompts  no arm uses them; they are learned for their file alone");
                 }
             }
             Event::PromptsEnded { result } => self.prompts(result),

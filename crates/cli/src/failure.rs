@@ -75,7 +75,7 @@ impl From<TrainError> for Failure {
             TrainError::Checkpoint { .. } => "the other arms of the run are not affected",
             TrainError::NonFinite { .. } => "lower train.optimizer.lr first; then raise warmup_epochs or set clip_norm",
             TrainError::DeadTerm { .. } => {
-                "student.frozen must leave layers before the named tap free; to leave a term out, remove its [[arm.term]]"
+                "`subband plan RECIPE` shows every part of the loss alive; to leave a term out, remove its [[arm.term]]"
             }
             TrainError::Stopped { .. } => "",
         };

@@ -35,4 +35,4 @@ pub use recipe::Recipe;
 pub use run::{Event, Progress, RunOptions, Silent, run};
 pub use schedule::{LearningRate, Schedule};
 pub use spectrum::{Spectrum, SpectrumLayer, SpectrumRow};
-pub use table::{Table, duration};
+pub use table::{Table, duration, significant};

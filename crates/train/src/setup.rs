@@ -168,7 +168,11 @@ impl Setup {
 
     /// From now on the arms use the prompts in this file.
     pub fn learned(&self, file: &Path, device: &Device) -> Result<(), TrainError> {
-        let prompts = Prompts::read(file, device).map_err(|source| TrainError::distill("[prompts]", source))?;
+        // The checkpoint of the phase has the same prompts.
+        let prompts = Prompts::read(file, device).map_err(|source| TrainError::Resume {
+            path: file.into(),
+            message: format!("{source}; delete the file, and --resume writes it again"),
+        })?;
         // Only the first call counts; a run learns once.
         let _ = self.learned.set(prompts);
         Ok(())

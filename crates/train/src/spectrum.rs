@@ -20,6 +20,9 @@ const BATCH: usize = 32;
 /// Places of every map whose channel vectors stand for it in CKA and MMD, as in FreqKD's analysis.
 const PLACES: usize = 10;
 
+/// Most images of one comparison: the pairs of their `2 PLACES MOST` vectors, which MMD keeps, then take 1 GB.
+pub const MOST: usize = 400;
+
 /// Both networks' features by frequency.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Spectrum {
@@ -27,6 +30,10 @@ pub struct Spectrum {
     pub teacher: String,
     /// Student network.
     pub student: String,
+    /// Whether the teacher's weights are random: the recipe names no file.
+    pub random_teacher: bool,
+    /// The same of the student.
+    pub random_student: bool,
     /// Images looked at.
     pub images: usize,
     /// Stages, shallow to deep.
@@ -46,7 +53,8 @@ pub struct SpectrumLayer {
     pub rows: Vec<SpectrumRow>,
 }
 
-/// The figures of one band; not a number where the band is empty, none where the channels differ.
+/// The figures of one band. A band without frequencies at this size has no energy and no figures; those that compare
+/// channels need equal ones.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SpectrumRow {
     /// `all`, `low`, `middle`, `high`.
@@ -66,15 +74,20 @@ pub struct SpectrumRow {
     /// Squared maximum mean discrepancy of channel vectors.
     pub mmd: Option<f64>,
     /// Linear centred kernel alignment of channel vectors.
-    pub cka: f64,
+    pub cka: Option<f64>,
 }
 
 impl Spectrum {
     /// Runs both networks over the first `images` test images.
     ///
     /// # Errors
-    /// A recipe without teacher, data or weights that cannot be read, networks without stages.
+    /// No images or more than [`MOST`], a recipe without teacher, data or weights that cannot be read, networks without stages.
     pub fn of(recipe: &Recipe, images: usize, device: &Device) -> Result<Self, TrainError> {
+        if !(1..=MOST).contains(&images) {
+            return Err(TrainError::Wiring(format!(
+                "{images} images cannot be compared: take 1 to {MOST}, since MMD and CKA weigh every pair of their vectors"
+            )));
+        }
         let setup = Setup::open(recipe)?;
         let device = &device.clone().without_autodiff();
         let (teacher, student) = (setup.teacher(device)?, setup.exported(&setup.student(device)?));
@@ -91,7 +104,7 @@ impl Spectrum {
         let mut count = 0;
         for batch in loader.epoch(0, 0) {
             let batch = batch?;
-            if batch.labels.is_empty() || count >= images {
+            if batch.labels.is_empty() {
                 continue;
             }
             let inputs = Inputs::new(batch, device);
@@ -104,6 +117,10 @@ impl Spectrum {
                     maps[side].extend(features.taps.remove(tap).map(Feature::into_map));
                 }
             }
+            // What follows need not be decoded.
+            if count >= images {
+                break;
+            }
         }
         if count == 0 {
             return Err(TrainError::Wiring("there are no test images to look at".into()));
@@ -114,14 +131,26 @@ impl Spectrum {
             layer(student, teacher, s, t).map_err(fail)
         });
         let layers = layers.collect::<Result<_, _>>()?;
-        Ok(Self { teacher: teacher.name().into(), student: student.name().into(), images: count, layers })
+        Ok(Self {
+            teacher: teacher.name().into(),
+            student: student.name().into(),
+            random_teacher: recipe.teacher.as_ref().is_some_and(|teacher| teacher.weights.is_none()),
+            random_student: recipe.student.weights.is_none(),
+            images: count,
+            layers,
+        })
     }
 
     /// The figures as a table.
     pub fn table(&self) -> Table {
+        let random = |random: bool| if random { ", random weights" } else { "" };
         let title = format!(
-            "{} (student) against {} (teacher) on {} images: energy in per cent, 0 is equal but for coherence and CKA",
-            self.student, self.teacher, self.images
+            "{} (student{}) against {} (teacher{}) on {} images: energy in per cent, 0 is equal but for coherence and CKA",
+            self.student,
+            random(self.random_student),
+            self.teacher,
+            random(self.random_teacher),
+            self.images
         );
         let header =
             ["stage", "size", "band", "student", "teacher", "MSE", "MSE/energy", "cosine", "coherence", "MMD", "CKA"];
@@ -140,7 +169,7 @@ impl Spectrum {
             for row in &layer.rows {
                 let place = [stage.clone(), format!("{}x{}", layer.size.0, layer.size.1), row.band.clone()];
                 let energy = [percent(row.student_energy), percent(row.teacher_energy)];
-                let figures = [row.mse, row.normalized_mse, row.cosine, row.coherence, row.mmd, Some(row.cka)];
+                let figures = [row.mse, row.normalized_mse, row.cosine, row.coherence, row.mmd, row.cka];
                 table.row(place.into_iter().chain(energy).chain(figures.map(number)));
             }
         }
@@ -170,9 +199,27 @@ fn layer(student: &str, teacher: &str, s: Tensor<4>, t: Tensor<4>) -> Result<Spe
     for (k, band) in RADIAL_BANDS.into_iter().enumerate() {
         let energy = [shares[0][k], shares[1][k]];
         let coherence = coherence.map(|all| all[k]);
-        rows.push(row(band.name(), energy, coherence, band.part(s.clone())?, band.part(t.clone())?)?);
+        rows.push(match band.is_empty([size.0, size.1]) {
+            true => empty_row(band.name()),
+            false => row(band.name(), energy, coherence, band.part(s.clone())?, band.part(t.clone())?)?,
+        });
     }
     Ok(SpectrumLayer { student: student.into(), teacher: teacher.into(), size, rows })
+}
+
+/// The row of a band without frequencies.
+fn empty_row(band: &str) -> SpectrumRow {
+    SpectrumRow {
+        band: band.into(),
+        student_energy: 0.0,
+        teacher_energy: 0.0,
+        mse: None,
+        normalized_mse: None,
+        cosine: None,
+        coherence: None,
+        mmd: None,
+        cka: None,
+    }
 }
 
 fn row(
@@ -194,7 +241,7 @@ fn row(
         cosine: divergence.map(|d| d.cosine),
         coherence,
         mmd: if alike { Some(analysis::rbf_mmd(&x, &y)?) } else { None },
-        cka: analysis::linear_cka(&x, &y)?,
+        cka: Some(analysis::linear_cka(&x, &y)?),
     })
 }
 
@@ -223,7 +270,7 @@ mod tests {
             assert!((shares - 1.0).abs() < 1e-9);
             for row in layer.rows.iter().filter(|row| row.teacher_energy > 0.0) {
                 assert!(row.mse.unwrap() > 0.0 && row.cosine.unwrap() > 0.0 && row.mmd.unwrap() >= 0.0, "{row:?}");
-                assert!((0.0..=1.0 + 1e-9).contains(&row.cka), "{row:?}");
+                assert!((0.0..=1.0 + 1e-9).contains(&row.cka.unwrap()), "{row:?}");
             }
             // The bands are orthogonal: their squared differences add up.
             let parts: f64 = layer.rows[1..].iter().map(|row| row.mse.unwrap()).sum();
@@ -237,7 +284,31 @@ mod tests {
     fn other_channels_leave_what_can_be_compared() {
         let found = spectrum("cifar-resnet8x4");
         let row = &found.layers[0].rows[1];
-        assert!(row.mse.is_none() && row.mmd.is_none() && row.cka > 0.0, "{row:?}");
+        assert!(row.mse.is_none() && row.mmd.is_none() && row.cka.unwrap() > 0.0, "{row:?}");
         assert!(serde_json::to_string(&found).unwrap().contains("\"mse\":null"));
+    }
+
+    #[test]
+    fn a_band_without_frequencies_has_no_figures() {
+        let map = |k: f32| Tensor::<4>::from_data([[[[k]], [[1.0 - k]]], [[[k * k]], [[2.0]]]], &Device::flex());
+        let found = layer("pooled", "pooled", map(0.3), map(0.7)).unwrap();
+        let figures = |row: &SpectrumRow| [row.mse, row.normalized_mse, row.cosine, row.coherence, row.mmd, row.cka];
+        assert!(figures(&found.rows[1])[..3].iter().all(|figure| figure.is_some_and(|figure| figure > 0.0)));
+        for row in &found.rows[2..] {
+            assert_eq!((row.student_energy, figures(row)), (0.0, [None; 6]), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn images_are_bounded_and_random_weights_are_named() {
+        let text = "[data]\ndataset = 'digits'\n[teacher]\nnetwork = 'cifar-resnet8'\ntrain = { epochs = 1 }\n\
+                    [student]\nnetwork = 'cifar-resnet8'\n[train]\nepochs = 1\n";
+        let recipe = Recipe::parse(text, "spectrum", &[]).unwrap();
+        for images in [0, MOST + 1] {
+            let error = Spectrum::of(&recipe, images, &Device::flex()).unwrap_err().to_string();
+            assert!(error.contains("1 to 400"), "{error}");
+        }
+        let title = spectrum("cifar-resnet8").table().title;
+        assert_eq!(title.matches("random weights").count(), 2, "{title}");
     }
 }

@@ -66,6 +66,17 @@ pub(crate) fn short(value: f64) -> String {
     }
 }
 
+/// A number with about three significant digits: `0.083`, `12.5`, `1.20e-4`.
+pub fn significant(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        0.01..1.0 => format!("{value:.3}"),
+        1.0..10.0 => format!("{value:.2}"),
+        10.0..1000.0 => format!("{value:.1}"),
+        _ => format!("{value:.2e}"),
+    }
+}
+
 /// Bytes as MiB.
 pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
@@ -99,6 +110,8 @@ mod tests {
     fn numbers_are_short() {
         assert_eq!(short(999.0), "999");
         assert_eq!(short(1_234_000.0), "1.23 M");
+        let texts = [0.00012, 0.0, 0.0833, -2.5, 123.45, 12345.0].map(significant);
+        assert_eq!(texts, ["1.20e-4", "0", "0.083", "-2.50", "123.5", "1.23e4"]);
         assert_eq!(duration(3.21), "3.2 s");
         assert_eq!(duration(61.0), "1 min 01 s");
         assert_eq!(duration(3700.0), "1 h 01 min");

@@ -15,7 +15,8 @@ use crate::failure::Failure;
 /// Runs all arms of a recipe.
 pub fn distill(args: &RunArgs) -> Result<(), Failure> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.set)?;
-    if recipe.arms().iter().all(|arm| arm.terms.is_empty()) {
+    // Prompts alone are worth a run: their file serves others.
+    if recipe.prompts.is_none() && recipe.arms().iter().all(|arm| arm.terms.is_empty()) {
         return Err(Failure::usage(
             format!("the recipe {} has no distillation term", args.recipe.recipe.display()),
             "add [[arm]] with [[arm.term]] and method = \"...\" (see `subband methods`), or use `subband train`",

@@ -77,6 +77,11 @@ impl RadialBand {
         Mask::from_fn(size, move |f| f64::from(u8::from(Self::of(size, f) == self)))
     }
 
+    /// Whether maps of a size have no frequency in the band.
+    pub fn is_empty(self, size: [usize; 2]) -> bool {
+        self.mask(size).values(filter::Layout::Corner).iter().all(|value| *value == 0.0)
+    }
+
     /// The band's part of maps `[N, C, H, W]`.
     ///
     /// # Errors

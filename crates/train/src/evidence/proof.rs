@@ -1,6 +1,8 @@
 //! `proof.json` of an arm: what step 1 showed about every part of its loss.
 use serde::{Deserialize, Serialize};
 
+use crate::table::significant;
+
 /// Every part of an arm's loss at step 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
@@ -74,16 +76,6 @@ impl std::fmt::Display for PartProof {
     }
 }
 
-/// About three significant digits.
-fn significant(value: f64) -> String {
-    match value.abs() {
-        0.01..1.0 => format!("{value:.3}"),
-        1.0..10.0 => format!("{value:.2}"),
-        10.0..1000.0 => format!("{value:.1}"),
-        _ => format!("{value:.2e}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +98,5 @@ mod tests {
         assert_eq!(part.to_string(), want);
         let alone = PartProof { to_task: None, ..part };
         assert!(alone.to_string().starts_with("fitnet: gradient norm 0.250, through"));
-        assert_eq!(significant(0.00012), "1.20e-4");
     }
 }

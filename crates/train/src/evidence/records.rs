@@ -175,6 +175,15 @@ pub struct RunSummary {
     pub folder: std::path::PathBuf,
 }
 
+impl RunSummary {
+    /// Lists the trainings that are done; `all` has a place for every one.
+    pub(crate) fn list(&mut self, all: &[Option<ArmResult>]) {
+        self.arms = all.iter().flatten().cloned().collect();
+        self.over_seeds = super::over_seeds(&self.arms);
+        self.finished = self.arms.len() == all.len();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

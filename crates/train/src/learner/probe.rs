@@ -51,6 +51,11 @@ impl Probe {
         &self.learner.trainable.student
     }
 
+    /// L2 norm of the student's values at a tap; 0 for one that is not there.
+    pub fn tap_norm(&self, tap: &str) -> f64 {
+        feature(&self.student, tap).map_or(0.0, |feature| feature_norm(&inner(feature)))
+    }
+
     /// The parts of one source on leaves of their own, and these leaves.
     pub fn parts(&self, source: Source) -> Result<(Vec<Part>, Features), TrainError> {
         let leaves = leaves(&self.student);
@@ -134,6 +139,15 @@ fn inner_product(x: Feature, g: Feature) -> Option<Tensor<1>> {
         (Feature::Tokens { values: x, .. }, Feature::Tokens { values: g, .. }) => (x * g.autodiff()).sum(),
         _ => return None,
     })
+}
+
+/// A feature without autodiff.
+fn inner(feature: Feature) -> Feature {
+    match feature {
+        Feature::Map(x) => Feature::Map(x.inner()),
+        Feature::Vector(x) => Feature::Vector(x.inner()),
+        Feature::Tokens { values, prefix, grid } => Feature::Tokens { values: values.inner(), prefix, grid },
+    }
 }
 
 fn each(features: Features, map: impl Fn(Feature) -> Feature) -> Features {

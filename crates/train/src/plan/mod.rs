@@ -46,6 +46,8 @@ pub struct Plan {
     pub seeds: Vec<u64>,
     /// The arms.
     pub arms: Vec<ArmPlan>,
+    /// What is allowed, but perhaps not meant.
+    pub warnings: Vec<String>,
     /// Estimated time, if it was asked for.
     pub time: Option<TimePlan>,
 }
@@ -122,6 +124,8 @@ pub struct PromptPlan {
     pub steps: usize,
     /// Images of a step.
     pub batch_size: usize,
+    /// The arms that use them.
+    pub used_by: Vec<String>,
 }
 
 /// A distillation term of a plan.
@@ -181,7 +185,11 @@ impl Plan {
         let prompts = recipe.prompts.as_ref().map(|given| prompt_plan(setup, given, device)).transpose()?;
         let student = setup.student(device)?;
         let weights = weights_text(recipe.student.weights.as_deref(), None);
-        let arms = recipe.arms().iter().map(|arm| arm_plan(setup, arm, &student, device)).collect::<Result<_, _>>()?;
+        let arms: Vec<ArmPlan> = recipe
+            .arms()
+            .iter()
+            .map(|arm| arm_plan(setup, arm, &student, device))
+            .collect::<Result<_, TrainError>>()?;
         Ok(Self {
             name: recipe.name.clone(),
             device: crate::evidence::device_name(device),
@@ -190,10 +198,26 @@ impl Plan {
             student: network_plan(setup, Role::Student, &student, weights)?,
             prompts,
             seeds: recipe.seeds.clone(),
+            warnings: warnings(&arms, recipe.train.epochs),
             arms,
             time: None,
         })
     }
+}
+
+/// Warm-ups that the training ends in.
+fn warnings(arms: &[ArmPlan], epochs: usize) -> Vec<String> {
+    let terms = arms.iter().flat_map(|arm| arm.terms.iter().map(move |term| (arm, term)));
+    let long = terms.filter(|(_, term)| term.warmup_epochs > epochs);
+    let text = |(arm, term): (&ArmPlan, &TermPlan)| {
+        let (warm, share) = (term.warmup_epochs, 100 * epochs / term.warmup_epochs);
+        format!(
+            "term \"{}\" of arm \"{}\" warms up over {warm} epochs, of which there are {epochs}: its weight ends at \
+             {share} % of {}; set its warmup_epochs",
+            term.name, arm.name, term.weight
+        )
+    };
+    long.map(text).collect()
 }
 
 fn weights_text(file: Option<&std::path::Path>, trained: Option<usize>) -> String {
@@ -234,6 +258,7 @@ fn network_plan(setup: &Setup, role: Role, network: &Network, weights: String) -
 
 fn prompt_plan(setup: &Setup, given: &PromptRecipe, device: &Device) -> Result<PromptPlan, TrainError> {
     let prompts = crate::prompts::fresh(setup, given, device)?;
+    let users = |arm: &&ArmRecipe| crate::setup::learned_prompts(arm);
     Ok(PromptPlan {
         taps: prompts.taps().to_vec(),
         sets: prompts.iter().next().map(|(_, sets)| sets.names()).unwrap_or_default(),
@@ -241,6 +266,7 @@ fn prompt_plan(setup: &Setup, given: &PromptRecipe, device: &Device) -> Result<P
         params: prompts.num_params(),
         steps: given.steps,
         batch_size: given.batch_size,
+        used_by: setup.recipe.arms.iter().filter(users).map(|arm| arm.name.clone()).collect(),
     })
 }
 

@@ -90,7 +90,11 @@ impl Plan {
 
 fn prompt_table(prompts: &PromptPlan) -> Table {
     let header = ["teacher taps", "sets", "prompts per set", "parameters", "steps", "batch"];
-    let mut table = Table::new("Frequency prompts, learned before the arms", &header);
+    let title = match prompts.used_by[..] {
+        [] => "Frequency prompts, learned before the arms; no arm uses them (terms of freekd or maskd would)".into(),
+        _ => format!("Frequency prompts, learned before the arms, for {}", prompts.used_by.join(", ")),
+    };
+    let mut table = Table::new(title, &header);
     let counts = [prompts.tokens, prompts.params, prompts.steps, prompts.batch_size].map(|n| n.to_string());
     table.row([prompts.taps.join(" "), prompts.sets.join(" ")].into_iter().chain(counts));
     table
@@ -134,6 +138,9 @@ impl std::fmt::Display for Plan {
         for table in self.tables() {
             write!(f, "\n{table}")?;
         }
-        Ok(())
+        if !self.warnings.is_empty() {
+            writeln!(f)?;
+        }
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }
 }

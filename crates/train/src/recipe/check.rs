@@ -3,6 +3,9 @@ use super::read::Reader;
 use super::{ArmRecipe, OptimizerRecipe, Recipe, TrainRecipe};
 use crate::TrainError;
 
+/// Names in the metrics that are no term's.
+const RESERVED: [&str; 3] = ["task", "loss", "total"];
+
 /// Checks every value of a recipe that has been read.
 pub(super) fn check(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainError> {
     for (index, seed) in recipe.seeds.iter().enumerate() {
@@ -127,7 +130,7 @@ fn arms(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainError> {
 }
 
 fn terms(arm: &ArmRecipe, path: &str, reader: &Reader<'_>) -> Result<(), TrainError> {
-    let mut names = vec!["task"];
+    let mut names: Vec<&str> = Vec::new();
     for (index, term) in arm.terms.iter().enumerate() {
         let path = format!("{path}.term.{index}");
         let (key, weight) = (format!("{path}.weight"), term.weight.weight);
@@ -145,10 +148,28 @@ fn terms(arm: &ArmRecipe, path: &str, reader: &Reader<'_>) -> Result<(), TrainEr
                 arm.name
             )
         })?;
-        require(!names.contains(&term.name.as_str()), &format!("{path}.name"), reader, || {
-            format!("two terms of the arm are called \"{}\"; give one of them another `name`", term.name)
-        })?;
+        name(&term.name, &names, &format!("{path}.name"), reader)?;
         names.push(&term.name);
     }
     Ok(())
+}
+
+/// A term's name must stand for nothing else in the metrics: a term with parts is logged as `<name>.<part>`.
+fn name(name: &str, others: &[&str], key: &str, reader: &Reader<'_>) -> Result<(), TrainError> {
+    require(!RESERVED.contains(&name), key, reader, || {
+        format!("\"{name}\" has a meaning of its own in the metrics; give the term another `name`")
+    })?;
+    require(!others.contains(&name), key, reader, || {
+        format!("two terms of the arm are called \"{name}\"; give one of them another `name`")
+    })?;
+    let within = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with('.'));
+    let other = others.iter().find(|other| within(name, other) || within(other, name));
+    require(other.is_none(), key, reader, || {
+        let (long, short) = match other {
+            Some(other) if within(other, name) => (*other, name),
+            Some(other) => (name, *other),
+            None => (name, name),
+        };
+        format!("\"{long}\" reads in the metrics like a part of the term \"{short}\"; give one of them another `name`")
+    })
 }

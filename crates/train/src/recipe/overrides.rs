@@ -21,6 +21,12 @@ pub(super) fn apply(root: &mut Table, text: &str) -> Result<(), TrainError> {
     }
     match place {
         Place::Table(table) => {
+            // Each stands in the place of the other.
+            match parts[..] {
+                ["seed"] => drop(table.remove("seeds")),
+                ["seeds"] => drop(table.remove("seed")),
+                _ => {}
+            }
             table.insert(last.to_string(), parse(value.trim(), text)?);
             Ok(())
         }

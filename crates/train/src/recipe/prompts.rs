@@ -86,6 +86,11 @@ impl Reader<'_> {
                 "schedule" => self.check::<Schedule>(value, &inner)?,
                 key => self.known(key, "prompts", &known)?,
             }
+            // All keys have defaults; alone, the one at fault is known.
+            let alone = Table::from_iter([(key.clone(), value.clone())]);
+            if let Err(error) = alone.try_into::<PromptRecipe>() {
+                return Err(self.bad(&inner, super::read::plain(error.message())));
+            }
         }
         self.section(table, "prompts")
     }

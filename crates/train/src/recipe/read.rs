@@ -218,7 +218,7 @@ impl Reader<'_> {
     }
 
     fn value<T: DeserializeOwned>(&self, value: Value, path: &str) -> Result<T, TrainError> {
-        value.try_into().map_err(|error| self.bad(path, error.message()))
+        value.try_into().map_err(|error: toml::de::Error| self.bad(path, plain(error.message())))
     }
 
     pub(super) fn section<T: DeserializeOwned>(&self, table: Table, path: &str) -> Result<T, TrainError> {
@@ -233,6 +233,10 @@ impl Reader<'_> {
     /// Serde's message about a section as an error with key, line and the nearest name.
     pub(super) fn locate(&self, error: &toml::de::Error, path: &str) -> TrainError {
         let message = error.message();
+        // toml writes where it stopped as a last line "in `key`": the table of an unknown key, the key of a wrong type.
+        let text = error.to_string();
+        let inner = text.lines().last().and_then(|l| l.strip_prefix("in `")).and_then(|l| l.strip_suffix('`'));
+        let path = &inner.map_or(path.to_string(), |inner| format!("{path}.{inner}"));
         let quoted: Vec<String> = message.split('`').skip(1).step_by(2).map(str::to_string).collect();
         if message.starts_with("unknown field") && !quoted.is_empty() {
             let known: Vec<&str> = quoted[1..].iter().map(String::as_str).collect();
@@ -245,11 +249,7 @@ impl Reader<'_> {
                 hint: format!("add it to [{path}]"),
             };
         }
-        // toml writes the key of a wrong type as a last line "in `key`".
-        let text = error.to_string();
-        let inner = text.lines().last().and_then(|l| l.strip_prefix("in `")).and_then(|l| l.strip_suffix('`'));
-        let path = inner.map_or(path.to_string(), |inner| format!("{path}.{inner}"));
-        self.bad(&path, message)
+        self.bad(path, plain(message))
     }
 
     pub(super) fn known(&self, key: &str, path: &str, known: &[&str]) -> Result<(), TrainError> {
@@ -262,7 +262,11 @@ impl Reader<'_> {
         TrainError::UnknownKey {
             line: self.line(&full),
             key: full,
-            nearest: subband_models::nearest(key, known.iter().copied()),
+            nearest: match key {
+                // A rate is the optimiser's.
+                "lr" if known.contains(&"optimizer") => Some("optimizer.lr".into()),
+                _ => subband_models::nearest(key, known.iter().copied()),
+            },
             known: known.iter().map(|k| k.to_string()).collect(),
         }
     }
@@ -297,4 +301,12 @@ impl Reader<'_> {
         let start = span?.start;
         Some(self.text.get(..start)?.matches('\n').count() + 1)
     }
+}
+
+/// Serde's message without Rust's names of types.
+pub(super) fn plain(message: &str) -> String {
+    let types = [("usize", "a whole number, 0 or more"), ("u64", "a whole number, 0 or more"), ("f64", "a number")];
+    types.iter().fold(message.to_string(), |text, (name, plain)| {
+        text.replace(&format!("expected {name}"), &format!("expected {plain}"))
+    })
 }

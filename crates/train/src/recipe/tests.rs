@@ -161,4 +161,44 @@ fn seeds_stand_in_the_place_of_a_seed() {
         let message = error(&with(seeds));
         assert!(message.contains(want), "{seeds}: {message}");
     }
+    // Each of the two keys takes the other's place.
+    let seeds = parse(&with("seed = 3"), &["seeds=[1, 2]"]).unwrap();
+    assert_eq!((seeds.seed, &seeds.seeds[..]), (1, &[1, 2][..]));
+    let seed = parse(&with("seeds = [5, 2]"), &["seed=7"]).unwrap();
+    assert_eq!((seed.seed, seed.seeds.len()), (7, 0));
+}
+
+#[test]
+fn names_of_terms_have_one_meaning_in_the_metrics() {
+    let with = |name: &str| GOOD.to_string() + &format!("name = \"{name}\"\n[[arm.term]]\nmethod = \"rkd\"\n");
+    for name in ["loss", "total", "task"] {
+        assert!(error(&with(name)).contains("a meaning of its own"), "{name}");
+    }
+    let part = error(&with("rkd.angle"));
+    assert!(part.contains("`arm.1.term.1.name`") && part.contains("\"rkd.angle\" reads"), "{part}");
+    assert!(error(&with("rkd")).contains("two terms"));
+    assert!(parse(&with("rkd-angle"), &[]).is_ok() && parse(&with("rkds.angle"), &[]).is_ok());
+    let reverse =
+        GOOD.to_string() + "[[arm.term]]\nmethod = \"rkd\"\n[[arm.term]]\nmethod = \"kd\"\nname = \"rkd.x\"\n";
+    assert!(error(&reverse).contains("part of the term \"rkd\""));
+}
+
+#[test]
+fn errors_name_the_key_at_fault() {
+    let prompts = GOOD.replacen("[[arm]]", "[prompts]\nsteps = 5\n[[arm]]", 1);
+    let cases = [
+        ("student.lora={rnk=2,targets=[\"qkv\"]}", "`student.lora.rnk`"),
+        ("student.lora={rank=-2,targets=[\"qkv\"]}", "`student.lora.rank`"),
+        ("student.lora={rank=2}", "`student.lora.targets`"),
+        ("prompts.tokens=-1", "`prompts.tokens`: invalid value: integer `-1`, expected a whole number, 0 or more"),
+        ("prompts.steps=-1", "`prompts.steps` (line"),
+        ("prompts.lr=0.1", "did you mean `optimizer.lr`?"),
+        ("train.lr=0.1", "did you mean `optimizer.lr`?"),
+        ("train.epochs=-1", "expected a whole number, 0 or more"),
+        ("seeds=[-1]", "expected a whole number, 0 or more"),
+    ];
+    for (text, want) in cases {
+        let message = parse(&prompts, &[text]).unwrap_err().to_string();
+        assert!(message.contains(want), "{text}: {message}");
+    }
 }

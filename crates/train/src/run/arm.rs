@@ -111,19 +111,30 @@ impl ArmRun<'_> {
 
     /// The proof of life on the first images; the arm's folder is made once it stands.
     fn prove(&self, learner: &Learner, loader: &Loader) -> Result<Option<Proof>, TrainError> {
+        // Skipped corrupt images can leave a batch with one image, which shows little, or with none.
+        let wanted = self.train.batch_size.min(2);
+        let mut found: Option<Batch> = None;
         for batch in loader.epoch(1, 0) {
             let batch = batch?;
-            // Skipped corrupt images can leave a batch empty.
-            if !batch.labels.is_empty() {
-                let inputs = Inputs::new(batch, &self.device).seen_by(self.role);
-                let proof = proof::prove(learner, &inputs, self.teacher)?;
-                self.folder.create()?;
-                write_json(&self.folder.file("proof.json"), &proof)?;
-                return Ok(Some(proof));
+            if batch.labels.len() > found.as_ref().map_or(0, |found| found.labels.len()) {
+                found = Some(batch);
+            }
+            if found.as_ref().is_some_and(|found| found.labels.len() >= wanted) {
+                break;
             }
         }
+        let proof = match found {
+            Some(batch) => {
+                let inputs = Inputs::new(batch, &self.device).seen_by(self.role);
+                Some(proof::prove(learner, &inputs, self.teacher)?)
+            }
+            None => None,
+        };
         self.folder.create()?;
-        Ok(None)
+        if let Some(proof) = &proof {
+            write_json(&self.folder.file("proof.json"), proof)?;
+        }
+        Ok(proof)
     }
 
     /// Evaluates on `validation` or `test`.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
-use crate::evidence::{ArmResult, RunInfo, RunSummary, Scores};
+use crate::checkpoint::Checkpoint;
+use crate::evidence::{ArmResult, PromptResult, RunInfo, RunSummary, Scores};
 use crate::recipe::{ArmRecipe, Recipe};
 use crate::{TrainError, files};
 
@@ -28,6 +29,8 @@ const FREE: [&str; 9] = [
 pub(super) struct Folder {
     path: PathBuf,
     recipe: Recipe,
+    /// Results of earlier sessions: a place for every training, arm after arm and seed after seed.
+    done: Vec<Option<ArmResult>>,
 }
 
 /// The folder of one arm.
@@ -45,8 +48,12 @@ struct Stamped<T> {
 
 impl Folder {
     /// Makes or re-opens a run folder and writes `recipe.toml` and `run.json`.
+    ///
+    /// # Errors
+    /// A folder that is in use, and what of it belongs to another recipe or is damaged: before anything is written.
     pub fn open(path: &Path, recipe: &Recipe, device: &Device, resume: bool) -> Result<Self, TrainError> {
         let recipe_path = path.join("recipe.toml");
+        let mut folder = Self { path: path.into(), recipe: recipe.clone(), done: Vec::new() };
         let mut resumed = 0;
         if Self::begun(path) {
             if !resume {
@@ -57,11 +64,35 @@ impl Folder {
             let info = info.and_then(|bytes| serde_json::from_slice::<RunInfo>(&bytes).ok());
             resumed = info.map_or(1, |info| info.resumed + 1);
         }
+        folder.done = folder.examine()?;
         files::create_folder(path)?;
         files::write_atomic(&recipe_path, recipe.to_toml().as_bytes())?;
         let info = RunInfo { seeds: recipe.seeds.clone(), ..RunInfo::new(recipe.seed, device, resumed) };
         write_json(&path.join("run.json"), &info)?;
-        Ok(Self { path: path.into(), recipe: recipe.clone() })
+        Ok(folder)
+    }
+
+    /// The trainings that earlier sessions finished; whatever is there must belong to this recipe.
+    fn examine(&self) -> Result<Vec<Option<ArmResult>>, TrainError> {
+        if self.recipe.teacher.as_ref().is_some_and(|teacher| teacher.train.is_some()) {
+            self.arm("teacher").examine::<ArmResult>("teacher", &self.fingerprint(None, None))?;
+        }
+        if self.recipe.prompts.is_some() {
+            self.prompts().examine::<PromptResult>(super::prompts::NAME, &self.prompt_fingerprint())?;
+        }
+        let mut done = Vec::new();
+        for arm in self.recipe.arms() {
+            for seed in self.recipe.trainings() {
+                let slug = arm.slug_of(seed);
+                done.push(self.arm(&slug).examine(&slug, &self.fingerprint(Some(&arm), seed))?);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Results of earlier sessions, a place for every training of every arm.
+    pub fn done(&self) -> Vec<Option<ArmResult>> {
+        self.done.clone()
     }
 
     pub fn path(&self) -> &Path {
@@ -168,6 +199,15 @@ impl ArmFolder {
         self.write_stamped("result.json", fingerprint, result)
     }
 
+    /// The result if the part is done; a checkpoint that it would continue from must fit too.
+    fn examine<T: DeserializeOwned>(&self, slug: &str, fingerprint: &str) -> Result<Option<T>, TrainError> {
+        let result = self.stamped("result.json", fingerprint)?;
+        if result.is_none() && self.checkpoint().exists() {
+            Checkpoint::read(&self.checkpoint(), slug, fingerprint)?;
+        }
+        Ok(result)
+    }
+
     /// A file that [`ArmFolder::write_stamped`] wrote, if it is there.
     ///
     /// # Errors
@@ -235,7 +275,8 @@ fn check_same(folder: &Path, stored: &Path, recipe: &Recipe) -> Result<(), Train
         return fail("its recipe.toml is damaged; restore the file".into());
     };
     let mut new = table_of(recipe);
-    for key in FREE {
+    // The prompts and the arms that use them have fingerprints of their own.
+    for key in FREE.into_iter().chain(["prompts"]) {
         remove(&mut old, key);
         remove(&mut new, key);
     }

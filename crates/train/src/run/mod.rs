@@ -36,7 +36,7 @@ use burn::prelude::*;
 use subband_models::{Network, weights};
 
 use crate::evaluate::evaluate_with;
-use crate::evidence::{ArmResult, PromptResult, RunSummary, TeacherResult, over_seeds};
+use crate::evidence::{ArmResult, PromptResult, RunSummary, TeacherResult};
 use crate::learner::Learner;
 use crate::plan::Plan;
 use crate::recipe::{ArmRecipe, Recipe};
@@ -119,12 +119,14 @@ impl Runner<'_> {
         if let (Some(network), Some(result)) = (&teacher, &summary.teacher) {
             summary.prompts = self.prompts(network, result.test, progress)?;
         }
+        // What earlier sessions finished stays listed, wherever this one may be stopped.
+        let mut done = self.folder.done();
+        summary.list(&done);
         self.folder.write_results(&summary)?;
-        for (arm, seed) in arms.iter().flat_map(|arm| trainings.iter().map(move |seed| (arm, *seed))) {
-            let result = self.arm(arm, seed, teacher.as_ref(), progress)?;
-            summary.arms.push(result);
-            summary.over_seeds = over_seeds(&summary.arms);
-            summary.finished = summary.arms.len() == total;
+        let all = arms.iter().flat_map(|arm| trainings.iter().map(move |seed| (arm, *seed)));
+        for (index, (arm, seed)) in all.enumerate() {
+            done[index] = Some(self.arm(arm, seed, teacher.as_ref(), progress)?);
+            summary.list(&done);
             self.folder.write_results(&summary)?;
         }
         Ok(summary)

@@ -46,6 +46,8 @@ pub enum Event<'a> {
         batch_size: usize,
         /// Steps already done by an earlier run.
         done_steps: usize,
+        /// Whether an arm uses the prompts.
+        used: bool,
     },
     /// The prompts are learned and written.
     PromptsEnded {

@@ -2,7 +2,8 @@
 //!
 //! On a few images of the first batch each part must have a finite value that is not zero; its gradient must arrive at
 //! every student tap that it names, and from there at parameters of the student that are trained. What fails here
-//! would silently do nothing for the whole run: a detached tap, a frozen student, a teacher that is the student.
+//! would silently do nothing for the whole run: a detached tap, a frozen student, a teacher that is the student, a loss
+//! that is constant up to rounding.
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
@@ -14,42 +15,78 @@ use crate::evidence::{PartProof, Proof, Reached, TapProof};
 use crate::gradients;
 use crate::learner::probe::{Probe, TapGradients, feature_norm, is_attached, tap_gradients};
 use crate::learner::{Inputs, Learner, Part, Source};
+use crate::recipe::Recipe;
 use crate::setup::{Role, Setup};
 
 use super::step::scalar;
 
 /// Images used; relational terms need several.
 pub(crate) const IMAGES: usize = 16;
+/// A loss that a change of the whole tap moves by less than this share of itself is constant: what moves it is the
+/// rounding of f32, of 6e-8 in every operation.
+const ROUNDING: f64 = 1e-6;
+
+/// How far the networks are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Networks {
+    /// As at step 1.
+    Ready,
+    /// The teacher is still to be trained: values that are not finite wait for step 1.
+    Untrained,
+    /// The same, and it starts as the student does, so that their difference is 0 until then.
+    Twins,
+}
+
+impl Networks {
+    pub fn of(recipe: &Recipe) -> Self {
+        let Some(teacher) = recipe.teacher.as_ref().filter(|teacher| teacher.train.is_some()) else {
+            return Self::Ready;
+        };
+        let start = (&recipe.student.network, recipe.student.weights.as_ref());
+        match teacher.weights.is_some() && (&teacher.network, teacher.weights.as_ref()) == start {
+            true => Self::Twins,
+            false => Self::Untrained,
+        }
+    }
+
+    /// Whether this value says nothing yet.
+    pub fn waits(self, value: f64) -> bool {
+        match self {
+            Self::Ready => false,
+            Self::Untrained => !value.is_finite(),
+            Self::Twins => !value.is_finite() || value == 0.0,
+        }
+    }
+}
 
 /// Checks the wiring of every arm on random images, before anything is written. A teacher that is still to be trained
-/// has its initial weights here, so values that are zero or not finite wait for step 1.
+/// has its initial weights here, so values that are not finite wait for step 1.
 pub(crate) fn wiring(setup: &Setup, device: &Device) -> Result<(), TrainError> {
     let recipe = &setup.recipe;
     let teacher = match &recipe.teacher {
         Some(_) => Some(setup.teacher(device)?),
         None => None,
     };
-    let ready = recipe.teacher.as_ref().is_none_or(|teacher| teacher.train.is_none());
+    let networks = Networks::of(recipe);
     let inputs = setup.random(recipe.train.batch_size.min(IMAGES), device).seen_by(Role::Student);
     for arm in recipe.arms() {
         let learner = setup.learner(&arm, device)?;
         let folded = teacher.as_ref().map(|teacher| teacher.fold_batch_norm(&learner.wanted.teacher));
-        Prover::new(&learner, &inputs, folded.as_ref(), ready)?.prove()?;
+        Prover::new(&learner, &inputs, folded.as_ref(), networks)?.prove()?;
     }
     Ok(())
 }
 
 /// Checks every part of the loss at step 1. The learner is not changed.
 pub(super) fn prove(learner: &Learner, inputs: &Inputs, teacher: Option<&Network>) -> Result<Proof, TrainError> {
-    Prover::new(learner, &inputs.first(IMAGES), teacher, true)?.prove()
+    Prover::new(learner, &inputs.first(IMAGES), teacher, Networks::Ready)?.prove()
 }
 
 struct Prover<'a> {
     learner: &'a Learner,
     probe: Probe,
     images: usize,
-    /// Whether values count: networks are as at step 1.
-    strict: bool,
+    networks: Networks,
 }
 
 /// A part before its weight.
@@ -63,9 +100,14 @@ struct Bare {
 }
 
 impl<'a> Prover<'a> {
-    fn new(learner: &'a Learner, inputs: &Inputs, teacher: Option<&Network>, strict: bool) -> Result<Self, TrainError> {
+    fn new(
+        learner: &'a Learner,
+        inputs: &Inputs,
+        teacher: Option<&Network>,
+        networks: Networks,
+    ) -> Result<Self, TrainError> {
         let probe = Probe::new(learner, inputs.clone(), teacher, (1, 1))?;
-        Ok(Self { learner, probe, images: inputs.count, strict })
+        Ok(Self { learner, probe, images: inputs.count, networks })
     }
 
     fn prove(&self) -> Result<Proof, TrainError> {
@@ -106,7 +148,7 @@ impl<'a> Prover<'a> {
             }
             let part = parts.swap_remove(index);
             let value = scalar(part.value.clone());
-            if !self.strict && (value == 0.0 || !value.is_finite()) {
+            if self.networks.waits(value) {
                 continue;
             }
             self.check_value(&part, value)?;
@@ -116,6 +158,7 @@ impl<'a> Prover<'a> {
             };
             let trail = self.probe.trail()?;
             let taps = self.taps(&part, &at_taps, &trail)?;
+            self.check_rounding(&part, value, &taps)?;
             let grads = self.probe.follow(&at_taps, &trail);
             let norm = gradients::norm(network, &grads);
             let reached = self.reached(&part, &grads, &norm)?;
@@ -144,19 +187,29 @@ impl<'a> Prover<'a> {
         Err(TrainError::DeadTerm { term: part.name.clone(), arm: self.learner.arm.name.clone(), message })
     }
 
+    /// The usual reason where there is a single image, else the one given.
+    fn reason(&self, otherwise: &str) -> String {
+        match self.images {
+            1 => "it was seen on a single image, and terms that compare images, or adapters with batch normalisation, \
+                  have nothing to work on there: raise train.batch_size to 2 or more"
+                .into(),
+            _ => otherwise.into(),
+        }
+    }
+
     fn check_value(&self, part: &Part, value: f64) -> Result<(), TrainError> {
         let taps = part.reaches.join(", ");
         if value == 0.0 {
-            return self.dead(
-                part,
-                format!(
-                    "is exactly 0 at step 1 (student taps: {taps}), so it would teach nothing: student and teacher \
-                     agree there already, or a factor among the term's own keys is 0"
-                ),
+            let reason = self.reason(
+                "student and teacher agree there already, or one of the term's own keys turns it off; choose other taps \
+                 (student_tap, or student_taps and teacher_taps), change that key, or remove the term",
             );
+            let message = format!("is exactly 0 at step 1 (student taps: {taps}), so it would teach nothing: {reason}");
+            return self.dead(part, message);
         }
         if !value.is_finite() {
-            return self.dead(part, format!("is {value} for the initial weights (student taps: {taps})"));
+            let reason = self.reason("what it reads there is not a number, or out of the range of its keys");
+            return self.dead(part, format!("is {value} for the initial weights (student taps: {taps}): {reason}"));
         }
         Ok(())
     }
@@ -166,32 +219,63 @@ impl<'a> Prover<'a> {
         match attached {
             None => self.dead(part, format!("must reach the student tap `{tap}`, which the student was not asked for")),
             Some(_) if !gradient.is_finite() => {
-                self.dead(part, format!("has the gradient {gradient} at the student tap `{tap}` at step 1"))
+                let reason = self.reason("lower what the term divides by or raises to a power");
+                self.dead(part, format!("has the gradient {gradient} at the student tap `{tap}` at step 1: {reason}"))
             }
-            Some(_) if gradient == 0.0 => self.dead(
-                part,
-                format!("gives the student tap `{tap}` no gradient at step 1: the tap is detached inside the term"),
-            ),
+            Some(_) if gradient == 0.0 => {
+                let reason = self.reason("the tap is detached inside the term");
+                self.dead(part, format!("gives the student tap `{tap}` no gradient at step 1: {reason}"))
+            }
             Some(false) => self.dead(
                 part,
-                format!(
-                    "reads the student tap `{tap}`, which leads to no trained parameter: {}",
-                    match self.frozen() {
-                        Some(frozen) => format!("student.frozen keeps everything before it as it is ({frozen})"),
-                        None => "it is detached from the student".into(),
-                    }
-                ),
+                format!("reads the student tap `{tap}`, which leads to no trained parameter: {}", self.untrained()),
             ),
             Some(true) => Ok(()),
         }
     }
 
-    /// `12 of 65 tensors, from conv1.weight to layer1.0.bn2.bias`.
-    fn frozen(&self) -> Option<String> {
+    /// A loss L with the gradients g at its taps t is dead if `max over taps of |g| |t| <= ROUNDING |L|`: even a change
+    /// of a tap by its own size would not change it.
+    fn check_rounding(&self, part: &Part, value: f64, taps: &[TapProof]) -> Result<(), TrainError> {
+        let sizes: Vec<f64> = taps.iter().map(|tap| self.probe.tap_norm(&tap.tap)).collect();
+        let moves = taps.iter().zip(&sizes).map(|(tap, size)| tap.gradient * size).fold(0.0, f64::max);
+        // A tap of zeros has no size of its own.
+        if moves > ROUNDING * value.abs() || taps.is_empty() || sizes.contains(&0.0) {
+            return Ok(());
+        }
+        let names: Vec<&str> = taps.iter().map(|tap| tap.tap.as_str()).collect();
+        let reason = self.reason("the term has nothing to say about these taps or so few classes; remove it");
+        let message = format!(
+            "is {value} at step 1 whatever the student does (student taps: {}): its gradient of {:.1e} is rounding only; \
+             {reason}",
+            names.join(", "),
+            taps.iter().map(|tap| tap.gradient).fold(0.0, f64::max)
+        );
+        self.dead(part, message)
+    }
+
+    /// Why nothing before a tap is trained, and what to do about it.
+    fn untrained(&self) -> String {
         let all: Vec<_> = self.probe.network().params().collect();
-        let frozen: Vec<&str> = all.iter().filter(|param| !param.trainable).map(|param| param.name.as_str()).collect();
-        let (first, last) = (frozen.first()?, frozen.last()?);
-        Some(format!("{} of {} tensors, from {first} to {last}", frozen.len(), all.len()))
+        let named = |trainable: bool| -> Vec<&str> {
+            all.iter().filter(|param| param.trainable == trainable).map(|param| param.name.as_str()).collect()
+        };
+        let (trained, frozen) = (named(true), named(false));
+        let ends = |names: &[&'_ str]| Some((names.first()?.to_string(), names.last()?.to_string()));
+        match (ends(&trained), ends(&frozen)) {
+            (Some((first, last)), _) if trained.iter().all(|name| name.contains("lora_")) => format!(
+                "student.lora trains {} tensors alone, from {first} to {last}; name a layer before the tap among its \
+                 targets, or choose a later tap",
+                trained.len()
+            ),
+            (_, Some((first, last))) => format!(
+                "student.frozen keeps everything before it as it is ({} of {} tensors, from {first} to {last}); leave \
+                 layers before the tap free, or choose a later tap",
+                frozen.len(),
+                all.len()
+            ),
+            _ => "it is detached from the student".into(),
+        }
     }
 
     /// The tensors of the student that a gradient reaches, by PyTorch's names.
@@ -210,7 +294,11 @@ impl<'a> Prover<'a> {
             }
             _ => self.dead(
                 part,
-                format!("gives no parameter of the student a gradient at step 1 (taps: {})", part.reaches.join(", ")),
+                format!(
+                    "gives no parameter of the student a gradient at step 1 (taps: {}): {}",
+                    part.reaches.join(", "),
+                    self.reason("what lies between the taps and the trained layers lets none through")
+                ),
             ),
         }
     }

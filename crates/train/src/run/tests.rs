@@ -144,6 +144,54 @@ fn finished_arms_are_not_run_again_and_other_recipes_are_refused() {
     assert_eq!(timeless(&go(&free, &out, true, &mut StopAfter(1)).unwrap()), timeless(&done));
 }
 
+/// What the root of a run folder holds.
+fn root_files(out: &Path) -> Vec<Vec<u8>> {
+    ["recipe.toml", "run.json", "results.json"].map(|name| fs::read(out.join(name)).unwrap()).into()
+}
+
+#[test]
+fn a_refused_resume_writes_nothing_and_finished_arms_stay_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let short = ["train.epochs=1", "train.warmup_epochs=0.5"];
+    let done = go(&recipe(&short), &out, false, &mut Silent).unwrap();
+    let before = root_files(&out);
+    let other = recipe(&[&short[..], &["arm.hints.task_weight=0.7"]].concat());
+    let error = go(&other, &out, true, &mut Silent).unwrap_err();
+    assert!(matches!(error, TrainError::Resume { .. }) && error.to_string().contains("another recipe"), "{error}");
+    assert!(root_files(&out) == before);
+    // A new arm in front of the finished one, stopped in its first step, then begun again differently.
+    let with = |weight: &str| {
+        let first = format!("[[arm]]\nname = \"first\"\ntask_weight = {weight}\n[[arm]]");
+        Recipe::parse(&RECIPE.replacen("[[arm]]", &first, 1), "tiny", &short.map(String::from)).unwrap()
+    };
+    go(&with("1.0"), &out, true, &mut StopAfter(3)).unwrap_err();
+    let results: RunSummary = serde_json::from_slice(&root_files(&out)[2]).unwrap();
+    assert!(!results.finished && results.arms.len() == 1 && results.arms[0].best == done.arms[0].best);
+    let before = root_files(&out);
+    let error = go(&with("0.5"), &out, true, &mut Silent).unwrap_err();
+    assert!(matches!(error, TrainError::Checkpoint { .. }), "{error}");
+    assert!(root_files(&out) == before);
+    let more = go(&with("1.0"), &out, true, &mut Silent).unwrap();
+    assert!(more.finished && more.arms.iter().map(|arm| arm.name.as_str()).eq(["first", "hints"]));
+}
+
+#[test]
+fn the_plan_warns_of_warm_ups_that_never_end() {
+    let plan = |epochs: &str| {
+        let recipe = recipe(&[epochs, "arm.hints.term.kd.warmup_epochs=20"]);
+        Plan::with(&recipe, &Device::flex(), crate::PlanOptions { time: false }).unwrap()
+    };
+    let warned = plan("train.epochs=5");
+    assert_eq!(warned.warnings.len(), 1);
+    let text = warned.to_string();
+    assert!(
+        text.contains("warning: term \"kd\" of arm \"hints\" warms up over 20 epochs") && text.contains("25 %"),
+        "{text}"
+    );
+    assert!(plan("train.epochs=20").warnings.is_empty());
+}
+
 #[test]
 fn a_damaged_checkpoint_stops_with_its_name_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ mod chart;
 mod environment;
 mod masks;
 mod page;
-mod png;
+pub(crate) mod png;
 mod proof;
 mod read;
 mod rows;

@@ -128,7 +128,7 @@ fn results(run: &Run) -> String {
              <td>{time}</td><td>{aux}</td></tr>",
             row = if teacher { "teacher" } else { "" },
             name = escape(&arm.name),
-            network = escape(arm.network.as_deref().unwrap_or("")),
+            network = escape(arm.network.as_deref().unwrap_or("")) + &seeds_done(run, arm),
             params = count(arm.params),
             macs = count(arm.macs),
             mark = if best { "best" } else { "" },
@@ -143,6 +143,14 @@ fn results(run: &Run) -> String {
     html.push_str(&results_note(run));
     html.push_str(&dots(run, alone));
     html
+}
+
+/// How many seeds a row stands for, while some are to come.
+fn seeds_done(run: &Run, row: &Arm) -> String {
+    match row.seeds_done.filter(|done| *done < run.seeds.len()) {
+        Some(done) => format!(" · {done} of {} seeds", run.seeds.len()),
+        None => String::new(),
+    }
 }
 
 fn results_note(run: &Run) -> String {
@@ -164,8 +172,12 @@ fn results_note(run: &Run) -> String {
             ),
             n => write!(
                 note,
-                " Mean and sample standard deviation over {n} seeds; the single values are in <code>results.json</code>. \
+                " Mean and sample standard deviation over {}; the single values are in <code>results.json</code>. \
                  {} test images: the standard error of one accuracy is about {error:.2} points.",
+                match run.rows.iter().any(|row| row.seeds_done.is_some_and(|done| done < n)) {
+                    true => format!("the seeds that are done, of {n}"),
+                    false => format!("{n} seeds"),
+                },
                 grouped(images)
             ),
         };

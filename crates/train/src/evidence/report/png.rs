@@ -8,7 +8,7 @@ pub(super) fn data_uri(width: usize, height: usize, channels: usize, pixels: &[u
 }
 
 /// The PNG file (ISO/IEC 15948): signature, header, one data chunk, end.
-fn png(width: usize, height: usize, channels: usize, pixels: &[u8]) -> Vec<u8> {
+pub(crate) fn png(width: usize, height: usize, channels: usize, pixels: &[u8]) -> Vec<u8> {
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut header = Vec::new();
     header.extend((width as u32).to_be_bytes());

@@ -2,6 +2,7 @@
 use super::read::Run;
 use super::text::escape;
 use crate::evidence::Proof;
+use crate::table::significant;
 use std::fmt::Write;
 
 /// A table of the arms' `proof.json`; nothing where no arm has a term beside the task.
@@ -27,12 +28,12 @@ fn rows(arm: &str, proof: &Proof) -> String {
         let taps: Vec<&str> = part.taps.iter().map(|tap| tap.tap.as_str()).collect();
         let _ = write!(
             html,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{:.4}</td><td>{:.4}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(arm),
             escape(&part.name),
-            part.value,
-            part.weight,
-            part.to_task.map_or("–".into(), |ratio| format!("{ratio:.4}")),
+            significant(part.value),
+            significant(part.weight),
+            part.to_task.map_or("–".into(), significant),
             escape(&taps.join(", ")),
             escape(&part.reached.to_string()),
         );

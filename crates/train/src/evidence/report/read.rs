@@ -54,6 +54,8 @@ pub(super) struct Arm {
     pub best_top1: Option<f64>,
     /// Standard deviation over seeds, in a row for several.
     pub best_std: Option<f64>,
+    /// Seeds that are done, in a row for several.
+    pub seeds_done: Option<usize>,
     pub best_top5: Option<f64>,
     pub last_top1: Option<f64>,
     pub last_std: Option<f64>,
@@ -126,13 +128,18 @@ pub(super) fn run(dir: &Path) -> Result<Run, ReportError> {
     run.pictures = record(&prompts.join("masks.json"))?;
     run.prompt_steps = metrics(&prompts.join("metrics.jsonl"))?.1;
     for (slug, folder) in folders {
+        // A folder of an arm or a seed that the recipe no longer has.
+        if parsed.is_some() && slug != "teacher" && !run.arms.iter().any(|arm| arm.slug == slug) {
+            continue;
+        }
         attach(&mut run, &slug, &folder)?;
     }
     run.rows = rows(&run.arms);
     Ok(run)
 }
 
-/// Arms that the recipe lists but the results do not (yet), and the planned epochs.
+/// The arms in the recipe's order, those without results (yet) too and those that it does not name left out, and the
+/// planned epochs.
 fn from_recipe(run: &mut Run, recipe: &toml::Table) {
     let epochs = |table: Option<&toml::Value>| {
         table.and_then(|table| table.get("epochs")).and_then(toml::Value::as_integer).map(|epochs| epochs as f64)
@@ -147,24 +154,25 @@ fn from_recipe(run: &mut Run, recipe: &toml::Table) {
     run.seeds = seeds.iter().filter_map(|seed| u64::try_from(seed.as_integer()?).ok()).collect();
     let trainings: Vec<Option<u64>> =
         if run.seeds.is_empty() { vec![None] } else { run.seeds.iter().copied().map(Some).collect() };
+    let mut listed = std::mem::take(&mut run.arms);
     let mut missing = false;
-    for entry in arms {
+    let alone = [toml::Value::Table(toml::Table::from_iter([("name".to_string(), "student alone".into())]))];
+    for entry in if arms.is_empty() { &alone[..] } else { arms } {
         let Some(name) = entry.get("name").and_then(toml::Value::as_str) else { continue };
         let terms = entry.get("term").and_then(toml::Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let methods = terms.iter().filter_map(|term| term.get("method")?.as_str());
         let terms: Vec<String> = std::iter::once("task").chain(methods).map(String::from).collect();
         for seed in &trainings {
             let label = label(name, *seed);
-            if !run.arms.iter().any(|arm| arm.name == label) {
-                missing = true;
-                let (slug, group) = (arm_of(name).slug_of(*seed), name.to_string());
-                let name = label.clone();
-                run.arms.push(Arm { name, group, seed: *seed, slug, network: network("student"), ..Arm::default() });
-            }
-            if let Some(arm) = run.arms.iter_mut().find(|arm| arm.name == label) {
-                arm.planned_epochs = planned;
-                arm.terms = terms.clone();
-            }
+            let arm = match listed.iter().position(|arm| arm.name == label) {
+                Some(place) => listed.swap_remove(place),
+                None => {
+                    missing = true;
+                    let (slug, group) = (arm_of(name).slug_of(*seed), name.to_string());
+                    Arm { name: label, group, seed: *seed, slug, network: network("student"), ..Arm::default() }
+                }
+            };
+            run.arms.push(Arm { planned_epochs: planned, terms: terms.clone(), ..arm });
         }
     }
     run.finished &= !missing;

@@ -33,6 +33,7 @@ fn row(group: &[&Arm]) -> Arm {
         best_epoch: if group.len() == 1 { first.best_epoch } else { None },
         best_top1: best.map(|spread| spread.mean),
         best_std: best.and_then(|spread| spread.std),
+        seeds_done: first.seed.map(|_| group.iter().filter(|arm| arm.best_top1.is_some()).count()),
         best_top5: spread(|arm| arm.best_top5).map(|spread| spread.mean),
         last_top1: last.map(|spread| spread.mean),
         last_std: last.and_then(|spread| spread.std),

@@ -110,6 +110,47 @@ fn a_repeated_epoch_counts_once() {
 }
 
 #[test]
+fn arms_that_the_recipe_no_longer_has_are_left_out() {
+    let folder = finished();
+    write(folder.path(), "arms/fitnet/metrics.jsonl", &metrics([82.0, 91.0]));
+    let run = read::run(folder.path()).unwrap();
+    assert_eq!(run.arms.iter().map(|arm| arm.slug.as_str()).collect::<Vec<_>>(), ["student-alone", "kd"]);
+    // Without a recipe there is nothing to go by.
+    fs::remove_file(folder.path().join("recipe.toml")).unwrap();
+    assert_eq!(read::run(folder.path()).unwrap().arms.len(), 3);
+}
+
+#[test]
+fn seeds_that_are_still_to_come_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "recipe.toml", &RECIPE.replace("seed = 3", "seeds = [3, 4, 5]"));
+    let arm = |seed: u64, top1: f64| {
+        format!(
+            "{{\"name\":\"<KD>\",\"slug\":\"kd-seed{seed}\",\"seed\":{seed},\"best\":{{\"epoch\":2,\"test_top1\":{top1}}}}}"
+        )
+    };
+    let results = format!(
+        "{{\"name\":\"x\",\"finished\":false,\"test_images\":1000,\"arms\":[{},{}]}}",
+        arm(3, 90.0),
+        arm(4, 91.0)
+    );
+    write(folder.path(), "results.json", &results);
+    let html = page(folder.path());
+    assert!(html.contains("90.50 ± 0.71") && html.contains(" · 2 of 3 seeds") && html.contains(" · 0 of 3 seeds"));
+    assert!(html.contains("over the seeds that are done, of 3") && !html.contains("over 3 seeds;"), "{html}");
+}
+
+#[test]
+fn small_numbers_of_the_proof_keep_their_digits() {
+    let folder = finished();
+    let proof = "{\"images\":8,\"parts\":[{\"name\":\"kd\",\"value\":0.0000213,\"weight\":1.0,\"gradient\":0.1,\"to_task\":0.00000417,\
+                 \"taps\":[],\"reached\":{\"tensors\":1,\"of\":1,\"first\":\"a\",\"last\":\"a\"}}]}";
+    write(folder.path(), "arms/kd/proof.json", proof);
+    let html = page(folder.path());
+    assert!(html.contains("<td>2.13e-5</td>") && html.contains("<td>4.17e-6</td>"), "{html}");
+}
+
+#[test]
 fn other_folders_and_damaged_results_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let error = write_report(folder.path()).unwrap_err().to_string();

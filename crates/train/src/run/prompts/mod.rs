@@ -83,6 +83,7 @@ impl PromptRun<'_> {
             steps: self.recipe.steps,
             batch_size: self.recipe.batch_size,
             done_steps: phase.meta.step,
+            used: self.setup.recipe.arms.iter().any(crate::setup::learned_prompts),
         };
         go_on(progress.event(started), NAME, phase.meta.step)?;
         phase.learn(progress)?;

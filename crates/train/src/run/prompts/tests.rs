@@ -165,6 +165,32 @@ fn an_interrupted_phase_ends_with_the_same_bits_on_any_number_of_threads() {
         let file = |out: &Path| fs::read(out.join("prompts.safetensors")).unwrap();
         assert!(file(&whole) == file(&parts), "stopped after {stop}");
     }
+    // A damaged file is written again from the checkpoint once it is gone.
+    let file = whole.join("prompts.safetensors");
+    let learned = fs::read(&file).unwrap();
+    fs::write(&file, &learned[..learned.len() / 2]).unwrap();
+    let error = go(&recipe, &whole, true, &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("prompts.safetensors") && error.contains("delete the file"), "{error}");
+    fs::remove_file(&file).unwrap();
+    go(&recipe, &whole, true, &mut Silent).unwrap();
+    assert!(fs::read(&file).unwrap() == learned);
+}
+
+#[test]
+fn prompts_and_their_arm_may_be_added_to_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let (start, rest) = RECIPE.split_once("[prompts]").unwrap();
+    let alone = format!("{start}{}", &rest[rest.find("[[arm]]").unwrap()..]);
+    let done = go(&Recipe::parse(&alone, "prompted", &[]).unwrap(), &out, false, &mut Silent).unwrap();
+    let arm = "[[arm]]\nname = \"freekd\"\n[[arm.term]]\nmethod = \"freekd\"\ntokens = 2\nlevels = 2\n";
+    let with = |steps: &str| Recipe::parse(&format!("{RECIPE}{arm}"), "prompted", &[steps.into()]).unwrap();
+    let both = go(&with("prompts.steps=6"), &out, true, &mut Silent).unwrap();
+    assert!(both.finished && both.prompts.is_some() && both.arms.len() == 2);
+    assert_eq!(both.arms[0].best, done.arms[0].best);
+    // What was learned stays as it is.
+    let error = go(&with("prompts.steps=7"), &out, true, &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("prompts") && error.contains("another recipe"), "{error}");
 }
 
 #[test]
@@ -221,4 +247,5 @@ fn the_resolved_recipe_and_the_plan_hold_the_phase() {
     assert!(plan.time.as_ref().unwrap().parts.iter().any(|part| part.name == NAME && part.step_seconds > 0.0));
     let text = plan.to_string();
     assert!(text.contains("Frequency prompts") && text.contains("stage1 stage2 stage3"), "{text}");
+    assert!(prompts.used_by.is_empty() && text.contains("no arm uses them"), "{text}");
 }

@@ -197,3 +197,119 @@ fn every_method_is_shown_alive_with_its_defaults() {
         assert!(plan.is_ok(), "{name}: {}", plan.unwrap_err());
     }
 }
+
+/// Two classes of grey images in a folder.
+fn two_classes(folder: &Path) -> PathBuf {
+    let data = folder.join("data");
+    for (split, count) in [("train", 12), ("val", 4)] {
+        for class in 0..2 {
+            let place = data.join(split).join(["dark", "light"][class]);
+            fs::create_dir_all(&place).unwrap();
+            for image in 0..count {
+                let pixel = |k: usize| (60 + 100 * class + (k * (image + 3) * 37) % 90) as u8;
+                let pixels: Vec<u8> = (0..32 * 32).map(pixel).collect();
+                let png = crate::evidence::report::png::png(32, 32, 1, &pixels);
+                fs::write(place.join(format!("{image}.png")), png).unwrap();
+            }
+        }
+    }
+    data
+}
+
+#[test]
+fn a_loss_that_is_constant_up_to_rounding_stops_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let path = two_classes(folder.path()).display().to_string();
+    let text = RECIPE.replace("dataset = \"digits\"", &format!("dataset = \"folder\"\npath = {path:?}\nchannels = 1"));
+    let text = text
+        .replace("flip = true", "flip = true\nnormalize = \"half\"")
+        .replace("train_limit = 60\ntest_limit = 40\n", "");
+    // Over two classes every prediction correlates with every other by 1 or -1.
+    let dist = text.replace("method = \"fitnet\"", "method = \"dist\"");
+    let error = go(&Recipe::parse(&dist, "two", &[]).unwrap(), &out, false, &mut Silent).unwrap_err();
+    let TrainError::DeadTerm { term, message, .. } = &error else { panic!("{error}") };
+    assert_eq!(term, "dist.inter", "{error}");
+    assert!(message.contains("rounding only") && message.contains("logits"), "{message}");
+    assert!(!out.exists());
+    Plan::with(&Recipe::parse(&text, "two", &[]).unwrap(), &Device::flex(), crate::PlanOptions { time: false })
+        .unwrap();
+}
+
+#[test]
+fn a_single_image_is_given_as_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    for method in ["reviewkd", "rkd", "dist"] {
+        let text = RECIPE.replace("method = \"fitnet\"", &format!("method = {method:?}"));
+        let recipe = Recipe::parse(&text, "one", &["train.batch_size=1".into()]).unwrap();
+        let error = go(&recipe, &out, false, &mut Silent).unwrap_err().to_string();
+        assert!(error.contains("a single image") && error.contains("train.batch_size"), "{method}: {error}");
+        assert!(!error.contains("detached"), "{method}: {error}");
+    }
+}
+
+const TWINS: &str = r#"
+[data]
+dataset = "digits"
+train_limit = 10
+test_limit = 10
+resize = { size = 224 }
+[teacher]
+network = "deit_tiny_patch16_224"
+[student]
+network = "deit_tiny_patch16_224"
+[train]
+epochs = 1
+batch_size = 2
+[[arm]]
+name = "KD"
+[[arm.term]]
+method = "kd"
+"#;
+
+#[test]
+fn a_teacher_that_is_the_student_stops_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("twin.safetensors");
+    let network = NetworkConfig::new("deit_tiny_patch16_224", 1, 10);
+    let network = network.init(subband_seed::Stream::new(2), &Device::flex()).unwrap();
+    weights::write_safetensors(&file, &network.state_dict()).unwrap();
+    let file = file.display().to_string();
+    let plan = |overrides: &[&str]| {
+        let weights = ["teacher", "student"].map(|side| format!("{side}.weights={file:?}"));
+        let overrides: Vec<String> = overrides.iter().map(|o| o.to_string()).chain(weights).collect();
+        let recipe = Recipe::parse(TWINS, "twins", &overrides).unwrap();
+        Plan::with(&recipe, &Device::flex(), crate::PlanOptions { time: false })
+    };
+    let error = plan(&[]).unwrap_err().to_string();
+    for part in ["term \"kd\"", "exactly 0", "logits", "agree there already", "choose other taps"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    // It is still to be trained and will differ then.
+    plan(&["teacher.train.epochs=1"]).unwrap();
+    // Low-rank factors after the tap: the key that was written is named.
+    let hint = "method = \"fitnet\"\nstudent_tap = \"stage1\"\nteacher_tap = \"stage2\"";
+    let lora = "student.lora={rank=1,targets=[\"blocks.11\"]}".into();
+    let text = TWINS.replace("method = \"kd\"", hint);
+    let recipe = Recipe::parse(&text, "lora", &[format!("teacher.weights={file:?}"), lora]).unwrap();
+    let error = Plan::with(&recipe, &Device::flex(), crate::PlanOptions { time: false }).unwrap_err().to_string();
+    assert!(
+        error.contains("student.lora trains") && error.contains("targets") && error.contains("`stage1`"),
+        "{error}"
+    );
+    assert!(!error.contains("student.frozen"), "{error}");
+}
+
+#[test]
+fn values_wait_only_for_a_teacher_that_is_trained() {
+    let of = |overrides: &[&str]| crate::run::proof::Networks::of(&recipe(overrides));
+    let (zero, bad) = (0.0, f64::NAN);
+    let untrained = of(&[]);
+    assert!(!untrained.waits(zero) && untrained.waits(bad) && !untrained.waits(1.0));
+    let same = ["teacher.network=cifar-resnet8", "teacher.weights=a.pth", "student.weights=a.pth"];
+    let twins = of(&same);
+    assert!(twins.waits(zero) && twins.waits(bad) && !twins.waits(1.0));
+    // From one seed each side draws its own weights.
+    assert!(!of(&same[..1]).waits(zero) && !of(&same[..2]).waits(zero));
+}
