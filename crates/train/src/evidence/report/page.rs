@@ -158,7 +158,8 @@ fn results_note(run: &Run) -> String {
         "<p class=\"note\">Top-1 and top-5 in per cent, differences in percentage points. “Best epoch” is chosen by \
          validation accuracy, never by the test images. Adapters exist only during training.",
     );
-    let top1 = baseline(run).or(run.rows.first()).and_then(|arm| arm.best_top1);
+    let known = |arm: &Arm| arm.best_top1;
+    let top1 = baseline(run).and_then(known).or_else(|| run.rows.iter().find_map(known));
     if let (Some(images), Some(top1)) = (run.test_images, top1) {
         let share = top1 / 100.0;
         let error = 100.0 * (share * (1.0 - share) / images).sqrt();

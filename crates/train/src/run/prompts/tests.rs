@@ -183,7 +183,7 @@ fn prompts_and_their_arm_may_be_added_to_a_run() {
     let (start, rest) = RECIPE.split_once("[prompts]").unwrap();
     let alone = format!("{start}{}", &rest[rest.find("[[arm]]").unwrap()..]);
     let done = go(&Recipe::parse(&alone, "prompted", &[]).unwrap(), &out, false, &mut Silent).unwrap();
-    let arm = "[[arm]]\nname = \"freekd\"\n[[arm.term]]\nmethod = \"freekd\"\ntokens = 2\nlevels = 2\n";
+    let arm = "[[arm]]\nname = \"freekd\"\n[[arm.term]]\nmethod = \"freekd\"\nlevels = 2\n";
     let with = |steps: &str| Recipe::parse(&format!("{RECIPE}{arm}"), "prompted", &[steps.into()]).unwrap();
     let both = go(&with("prompts.steps=6"), &out, true, &mut Silent).unwrap();
     assert!(both.finished && both.prompts.is_some() && both.arms.len() == 2);

@@ -198,44 +198,6 @@ fn every_method_is_shown_alive_with_its_defaults() {
     }
 }
 
-/// Two classes of grey images in a folder.
-fn two_classes(folder: &Path) -> PathBuf {
-    let data = folder.join("data");
-    for (split, count) in [("train", 12), ("val", 4)] {
-        for class in 0..2 {
-            let place = data.join(split).join(["dark", "light"][class]);
-            fs::create_dir_all(&place).unwrap();
-            for image in 0..count {
-                let pixel = |k: usize| (60 + 100 * class + (k * (image + 3) * 37) % 90) as u8;
-                let pixels: Vec<u8> = (0..32 * 32).map(pixel).collect();
-                let png = crate::evidence::report::png::png(32, 32, 1, &pixels);
-                fs::write(place.join(format!("{image}.png")), png).unwrap();
-            }
-        }
-    }
-    data
-}
-
-#[test]
-fn a_loss_that_is_constant_up_to_rounding_stops_the_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
-    let path = two_classes(folder.path()).display().to_string();
-    let text = RECIPE.replace("dataset = \"digits\"", &format!("dataset = \"folder\"\npath = {path:?}\nchannels = 1"));
-    let text = text
-        .replace("flip = true", "flip = true\nnormalize = \"half\"")
-        .replace("train_limit = 60\ntest_limit = 40\n", "");
-    // Over two classes every prediction correlates with every other by 1 or -1.
-    let dist = text.replace("method = \"fitnet\"", "method = \"dist\"");
-    let error = go(&Recipe::parse(&dist, "two", &[]).unwrap(), &out, false, &mut Silent).unwrap_err();
-    let TrainError::DeadTerm { term, message, .. } = &error else { panic!("{error}") };
-    assert_eq!(term, "dist.inter", "{error}");
-    assert!(message.contains("rounding only") && message.contains("logits"), "{message}");
-    assert!(!out.exists());
-    Plan::with(&Recipe::parse(&text, "two", &[]).unwrap(), &Device::flex(), crate::PlanOptions { time: false })
-        .unwrap();
-}
-
 #[test]
 fn a_single_image_is_given_as_the_reason() {
     let folder = tempfile::tempdir().unwrap();
@@ -269,7 +231,7 @@ method = "kd"
 "#;
 
 #[test]
-fn a_teacher_that_is_the_student_stops_the_run() {
+fn a_teacher_that_starts_as_the_student_may_wait_and_low_rank_factors_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("twin.safetensors");
     let network = NetworkConfig::new("deit_tiny_patch16_224", 1, 10);
@@ -282,10 +244,6 @@ fn a_teacher_that_is_the_student_stops_the_run() {
         let recipe = Recipe::parse(TWINS, "twins", &overrides).unwrap();
         Plan::with(&recipe, &Device::flex(), crate::PlanOptions { time: false })
     };
-    let error = plan(&[]).unwrap_err().to_string();
-    for part in ["term \"kd\"", "exactly 0", "logits", "agree there already", "choose other taps"] {
-        assert!(error.contains(part), "{part}: {error}");
-    }
     // It is still to be trained and will differ then.
     plan(&["teacher.train.epochs=1"]).unwrap();
     // Low-rank factors after the tap: the key that was written is named.
