@@ -81,7 +81,7 @@ impl Spectrum {
     /// Runs both networks over the first `images` test images.
     ///
     /// # Errors
-    /// No images or more than [`MOST`], a recipe without teacher, data or weights that cannot be read, networks without stages.
+    /// No images or more than 400, a recipe without teacher, data or weights that cannot be read, networks without stages.
     pub fn of(recipe: &Recipe, images: usize, device: &Device) -> Result<Self, TrainError> {
         if !(1..=MOST).contains(&images) {
             return Err(TrainError::Wiring(format!(
