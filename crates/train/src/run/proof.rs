@@ -26,6 +26,13 @@ pub(crate) const IMAGES: usize = 16;
 /// rounding of f32, of 6e-8 in every operation.
 const ROUNDING: f64 = 1e-6;
 
+/// Whether a loss of this value is constant up to rounding, from the norms of the gradient and of the values at each tap.
+fn is_constant(value: f64, norms: &[(f64, f64)]) -> bool {
+    let moves = norms.iter().map(|(gradient, size)| gradient * size).fold(0.0, f64::max);
+    // A tap of zeros has no size of its own, so nothing is known.
+    moves <= ROUNDING * value.abs() && !norms.is_empty() && norms.iter().all(|(_, size)| *size > 0.0)
+}
+
 /// How far the networks are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Networks {
@@ -237,10 +244,8 @@ impl<'a> Prover<'a> {
     /// A loss L with the gradients g at its taps t is dead if `max over taps of |g| |t| <= ROUNDING |L|`: even a change
     /// of a tap by its own size would not change it.
     fn check_rounding(&self, part: &Part, value: f64, taps: &[TapProof]) -> Result<(), TrainError> {
-        let sizes: Vec<f64> = taps.iter().map(|tap| self.probe.tap_norm(&tap.tap)).collect();
-        let moves = taps.iter().zip(&sizes).map(|(tap, size)| tap.gradient * size).fold(0.0, f64::max);
-        // A tap of zeros has no size of its own.
-        if moves > ROUNDING * value.abs() || taps.is_empty() || sizes.contains(&0.0) {
+        let norms: Vec<(f64, f64)> = taps.iter().map(|tap| (tap.gradient, self.probe.tap_norm(&tap.tap))).collect();
+        if !is_constant(value, &norms) {
             return Ok(());
         }
         let names: Vec<&str> = taps.iter().map(|tap| tap.tap.as_str()).collect();
@@ -315,5 +320,18 @@ impl ModuleVisitor for Alive<'_> {
         if self.grads.get::<D>(param.id).is_some_and(|gradient| sum_of_squares(gradient) > 0.0) {
             self.found.push(param.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_constant;
+
+    #[test]
+    fn only_what_no_tap_can_move_is_constant() {
+        assert!(is_constant(2.0, &[(1e-8, 10.0)]) && is_constant(-2.0, &[(1e-8, 10.0), (0.0, 3.0)]));
+        assert!(!is_constant(2.0, &[(1e-8, 10.0), (1e-3, 1.0)]));
+        assert!(!is_constant(2e-6, &[(1e-8, 10.0)]), "small losses have small gradients");
+        assert!(!is_constant(2.0, &[(1e-8, 0.0)]) && !is_constant(2.0, &[]));
     }
 }
