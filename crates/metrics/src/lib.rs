@@ -7,7 +7,6 @@
 pub mod cityscapes;
 mod confusion;
 mod means;
-mod names;
 mod protocol;
 mod robustness;
 mod segmentation;

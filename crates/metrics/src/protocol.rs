@@ -3,9 +3,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use subband_names::hint;
 
 use crate::cityscapes;
-use crate::names::nearest;
 
 /// How the confusion matrix of a segmentation becomes figures. Below, `n[t][p]` counts the pixels of class `t`
 /// predicted as `p`; a prediction outside the classes is in the row's total and in no column.
@@ -90,7 +90,7 @@ impl FromStr for Protocol {
     fn from_str(name: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| {
             let names = Self::ALL.map(Self::name);
-            let guess = nearest(name, names).map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default();
+            let guess = hint(name, names);
             format!("no segmentation protocol is called `{name}`{guess}; there are {}", names.join(", "))
         })
     }

@@ -7,8 +7,7 @@
 //! mPC = mean_c mean_s P[c][s]        rPC = 100 mPC / P
 //! ```
 use serde::{Deserialize, Serialize};
-
-use crate::names::nearest;
+use subband_names::hint;
 
 /// The figures of a grid of corruptions and severities, each cell filled once.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,8 +79,7 @@ impl Robustness {
     /// not finite.
     pub fn add(&mut self, corruption: &str, severity: u8, figure: f64) -> Result<(), String> {
         let Some(row) = self.corruptions.iter().position(|c| c == corruption) else {
-            let guess = nearest(corruption, self.corruptions.iter().map(String::as_str));
-            let guess = guess.map(|g| format!(" (did you mean `{g}`?)")).unwrap_or_default();
+            let guess = hint(corruption, self.corruptions.iter().map(String::as_str));
             return Err(format!("the corruption `{corruption}` is not in the grid{guess}"));
         };
         let Some(column) = self.severities.iter().position(|s| *s == severity) else {

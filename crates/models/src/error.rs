@@ -292,13 +292,3 @@ fn did_you_mean(nearest: &Option<String>) -> String {
 fn backbone_of(guess: &Option<String>) -> String {
     guess.as_ref().map(|g| format!("; the file fits the backbone of `{g}`")).unwrap_or_default()
 }
-
-/// The candidate most like `name`, if any is close enough to be a slip of the keys: what "did you mean" offers.
-pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    candidates
-        .into_iter()
-        // Two letters that changed places are far apart for the first measure in a short name.
-        .filter(|c| strsim::jaro_winkler(name, c) > 0.7 || name.len() > 2 && strsim::damerau_levenshtein(name, c) <= 1)
-        .min_by_key(|c| strsim::damerau_levenshtein(name, c))
-        .map(str::to_string)
-}

@@ -10,12 +10,12 @@ use subband_kernels::layout::channels_last;
 use subband_kernels::resize::resize;
 use subband_kernels::{batch_norm, pool};
 
-use crate::error::nearest;
 use crate::fuse::{Plan, Step};
 use crate::graph::{LayerKind, NodeId, Op};
 use crate::hook::{Hooks, Replace};
 use crate::layers::{Layer, Linear, Mode, plain};
 use crate::lora::Noise;
+use crate::nearest;
 use crate::tap::{Features, TapShape};
 use crate::value::{Tokens, Value};
 use crate::{ModelError, Network};

@@ -51,11 +51,12 @@ mod tests;
 
 pub use cam::{Cam, CamTarget, HeatMap};
 pub use convolutions::ConvShape;
-pub use error::{ModelError, nearest};
+pub use error::ModelError;
 pub use hook::{HookError, Replace};
 pub use layers::Mode;
 pub use lora::{LoraConfig, Noise};
 pub use network::{Network, NetworkConfig, ParamInfo, network_names};
 pub use state::LoadReport;
+pub use subband_names::nearest;
 pub use tap::{Feature, Features, TapInfo, TapKind, TapShape};
 pub use weights::StateDict;

@@ -19,10 +19,10 @@ use burn::prelude::*;
 use burn::tensor::{DType, TensorData};
 use subband_seed::Stream;
 
-use crate::error::nearest;
 use crate::graph::{Init, LayerKind, LayerSpec};
 use crate::init::Draw;
 use crate::layers::{Layer, LowRank, param};
+use crate::nearest;
 use crate::{ModelError, Network};
 
 /// What is adapted, and how.

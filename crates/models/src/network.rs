@@ -6,9 +6,9 @@ use burn::module::ParamId;
 use burn::prelude::*;
 use subband_seed::Stream;
 
-use crate::error::nearest;
 use crate::graph::{Graph, LayerKind};
 use crate::layers::{Layer, param_id};
+use crate::nearest;
 use crate::tap::TapKind;
 use crate::{ModelError, TapInfo, init, zoo};
 

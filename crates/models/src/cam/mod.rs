@@ -29,7 +29,7 @@ use burn::prelude::*;
 pub use heat::HeatMap;
 pub use target::CamTarget;
 
-use crate::error::nearest;
+use crate::nearest;
 use crate::{ModelError, Network, TapShape};
 use heat::{average, normalise, resize};
 use weights::Weighted;
