@@ -53,6 +53,15 @@ impl Dataset for Cached {
         }
         Ok(sample)
     }
+    fn size(&self, index: usize) -> Result<[usize; 2], DataError> {
+        self.inner.size(index)
+    }
+    fn origin(&self, index: usize) -> usize {
+        self.inner.origin(index)
+    }
+    fn scene(&self, index: usize) -> usize {
+        self.inner.scene(index)
+    }
     fn has_teacher_view(&self) -> bool {
         self.inner.has_teacher_view()
     }

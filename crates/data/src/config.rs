@@ -1,9 +1,11 @@
 //! The `[data]` table of a recipe.
 
+mod bands;
 mod colours;
 mod resize;
 mod size;
 
+pub use bands::Bands;
 pub use colours::{Photometric, PhotometricConfig};
 pub use resize::{Filter, ResizeConfig, ResizeMode};
 pub use size::Size;
@@ -73,7 +75,10 @@ pub struct DataConfig {
     /// Fetch CIFAR when it is missing.
     #[serde(default = "yes")]
     pub download: bool,
-    /// Channels given to the networks: 1, 3 or 4. Default: 1 for digits, 4 for mfnet and msrs, else 3.
+    /// `mfnet` and `msrs`: the bands given to the networks. Default: all of them, or those that `channels` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bands: Option<Bands>,
+    /// Channels given to the networks: 1, 3 or 4. Default: 1 for digits, those of `bands` for mfnet and msrs, else 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
     /// Normalisation of both views. Default: that of the data set (`imagenet` for a folder of RGB images).
@@ -143,7 +148,10 @@ fn default_cache() -> usize {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ViewConfig {
-    /// Its channels: 1, 3 or 4. Default: those of `[data]`.
+    /// Its bands. Default: those of `[data]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bands: Option<Bands>,
+    /// Its channels: 1, 3 or 4. Default: those of `[data]`, or of its own bands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
     /// The size of its input (a side or `[height, width]`), resampled from the same window. Default: that of the data
@@ -168,6 +176,7 @@ impl DataConfig {
             ignore_label: None,
             label_map: None,
             download: yes(),
+            bands: None,
             channels: None,
             normalize: None,
             resize: None,
@@ -198,11 +207,7 @@ impl DataConfig {
     /// Checks everything that can be checked without looking at the data.
     pub fn check(&self) -> Result<(), DataError> {
         self.check_source()?;
-        let own = |view: &Option<ViewConfig>| view.as_ref().and_then(|v| v.channels);
-        let channels = [self.channels, own(&self.teacher), own(&self.student)];
-        if channels.iter().flatten().any(|c| !matches!(c, 1 | 3 | 4)) {
-            return Err(DataError::config("channels", "must be 1, 3 or 4"));
-        }
+        self.check_views()?;
         if self.validation.is_some_and(|v| !(0.0..1.0).contains(&v)) {
             return Err(DataError::config("validation", "must be a share from 0 up to, not including, 1"));
         }
@@ -224,6 +229,55 @@ impl DataConfig {
         self.photometric.iter().chain(own).try_for_each(Photometric::check)
     }
 
+    /// Bands, channels and sizes, of both views and of each.
+    pub(crate) fn check_views(&self) -> Result<(), DataError> {
+        let none = ViewConfig::default();
+        let [teacher, student] = [&self.teacher, &self.student].map(|view| view.as_ref().unwrap_or(&none));
+        let has_bands = matches!(self.dataset, DatasetKind::Mfnet | DatasetKind::Msrs);
+        for (keys, bands, channels, size) in [
+            (["bands", "channels", "size"], self.bands, self.channels, None),
+            (["teacher.bands", "teacher.channels", "teacher.size"], teacher.bands, teacher.channels, teacher.size),
+            (["student.bands", "student.channels", "student.size"], student.bands, student.channels, student.size),
+        ] {
+            if bands.is_some() && !has_bands {
+                let reason = "is for the RGB-thermal images of mfnet and msrs; leave it out";
+                return Err(DataError::config(keys[0], reason));
+            }
+            if channels.is_some_and(|c| !matches!(c, 1 | 3 | 4)) {
+                return Err(DataError::config(keys[1], "must be 1, 3 or 4"));
+            }
+            if size.is_some_and(|size| !size.is_sound()) {
+                return Err(DataError::config(keys[2], "must be a side or [height, width] in 1..=8192"));
+            }
+        }
+        for (key, view) in [("teacher.bands", &self.teacher), ("student.bands", &self.student)] {
+            let own = view.as_ref().and_then(|v| v.bands);
+            let (bands, channels) = self.bands_of(view.as_ref());
+            if let Some(bands) = own.or(self.bands).filter(|_| !bands.fits(channels)) {
+                let reason = format!(
+                    "\"{}\" cannot be given as {channels} channels: \"all\" is 4, \"rgb\" 3 or 1, \"thermal\" 1 or 3; \
+                     change `channels`, or leave it out",
+                    bands.name()
+                );
+                return Err(DataError::config(if own.is_some() { key } else { "bands" }, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// The bands and the channels of a view. Channels of `[data]` do not reach a view with bands of its own.
+    pub(crate) fn bands_of(&self, view: Option<&ViewConfig>) -> (Bands, usize) {
+        let own = view.and_then(|v| v.bands);
+        let bands = own.or(self.bands).unwrap_or_default();
+        let common = self.channels.filter(|_| own.is_none());
+        let channels = view.and_then(|v| v.channels).or(common).unwrap_or(match self.dataset {
+            DatasetKind::Digits => 1,
+            DatasetKind::Mfnet | DatasetKind::Msrs => bands.channels(),
+            _ => 3,
+        });
+        (bands, channels)
+    }
+
     /// Where the data come from and what their classes are.
     fn check_source(&self) -> Result<(), DataError> {
         match self.dataset {
@@ -241,7 +295,7 @@ impl DataConfig {
         if self.dataset == DatasetKind::Masks {
             if let Some(classes) = &self.classes {
                 segmentation::check_classes(classes).map_err(|reason| DataError::config("classes", reason))?;
-                LabelMap::of_config(self, classes.len())?;
+                LabelMap::of_config(self, classes)?;
             }
             return Ok(());
         }

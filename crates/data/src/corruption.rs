@@ -6,7 +6,7 @@
 //! (Hendrycks, Dietterich 2019) over to images of any size from 32 x 32 pixels. `docs/corruptions.md` holds all
 //! equations, parameters and differences. In short:
 //!
-//! - Images have 8 bits and 1, 3 or 4 channels. Of four channels the first three are RGB; the fourth (thermal, depth)
+//! - Images have 1, 3 or 4 channels; samples deeper than 8 bits are rounded to 8 first. Of four channels the first three are RGB; the fourth (thermal, depth)
 //!   is another sensor's and stays as it is.
 //! - Results are clipped and then *truncated* to 8 bits, not rounded, as `numpy.uint8` does.
 //! - Channels are red, green, blue. MMDetection hands the package blue, green, red, which changes the results of
@@ -52,6 +52,7 @@ use crate::{DataError, Image, Samples};
 use raster::Raster;
 use std::fmt;
 use std::str::FromStr;
+use subband_names::hint;
 use subband_seed::Stream;
 
 /// How strong a corruption is: 1 (weakest) to 5.
@@ -196,12 +197,27 @@ impl Corruption {
         Stream::new(seed).with("corruption").with(self.name()).at(u64::from(severity.get())).at(image as u64)
     }
 
-    /// The corrupted image, of the same size and channels.
+    /// An error for an image with a side shorter than [`Self::MIN_SIDE`]; `name` stands in it.
+    pub fn check(name: &str, image: &Image) -> Result<(), DataError> {
+        let (width, height, least) = (image.width(), image.height(), Self::MIN_SIDE);
+        if width >= least && height >= least {
+            return Ok(());
+        }
+        let reason = format!(
+            "it is {width}x{height}, and corruptions are defined from {least}x{least} pixels on; they come before \
+             `resize`, so enlarge the file or leave it out"
+        );
+        Err(DataError::corruption(name, reason))
+    }
+
+    /// The corrupted image, of the same size and channels, with 8 bits; a deeper one is rounded to 8 bits first
+    /// ([`Image::eight_bits`]).
     ///
-    /// `fields` are those of this corruption, severity and size ([`Fields::draw`]). Errors: the image has not 8 bits,
-    /// a side is shorter than [`Self::MIN_SIDE`], the fields are of another kind or size.
+    /// `fields` are those of this corruption, severity and size ([`Fields::draw`]). Errors: a side is shorter than
+    /// [`Self::MIN_SIDE`], the fields are of another kind or size.
     pub fn apply(self, image: &Image, severity: Severity, fields: &Fields) -> Result<Image, DataError> {
-        let raster = Raster::of(image).map_err(|reason| DataError::corruption("the image", reason))?;
+        Self::check("the image", image)?;
+        let raster = Raster::of(image);
         let colour = self.colour(&raster, severity, fields).ok_or_else(|| {
             let wanted = Fields::describe(self, severity, &raster);
             DataError::corruption("the image", format!("{self} needs {wanted}, not {}", fields.found()))
@@ -258,12 +274,8 @@ impl FromStr for Corruption {
         if let Some(found) = Self::ALL.into_iter().find(|c| c.name() == name) {
             return Ok(found);
         }
-        let nearest = Self::ALL
-            .into_iter()
-            .filter(|c| strsim::jaro_winkler(name, c.name()) > 0.7)
-            .min_by_key(|c| strsim::damerau_levenshtein(name, c.name()));
-        let hint = nearest.map_or(String::new(), |c| format!(" (did you mean `{c}`?)"));
-        let all = Self::ALL.map(Self::name).join(", ");
+        let names = Self::ALL.map(Self::name);
+        let (hint, all) = (hint(name, names), names.join(", "));
         Err(DataError::corruption(
             format!("with `{name}`"),
             format!("there is no such corruption{hint}; there are {all}"),

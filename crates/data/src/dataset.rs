@@ -75,6 +75,24 @@ pub trait Dataset: Send + Sync {
     /// Reads and decodes sample `index` (`index < len`).
     fn load(&self, index: usize) -> Result<Sample, DataError>;
 
+    /// Height and width of the student's image of sample `index`.
+    fn size(&self, index: usize) -> Result<[usize; 2], DataError> {
+        let image = self.load(index)?.student;
+        Ok([image.height(), image.width()])
+    }
+
+    /// The place of sample `index` in the whole split as it lies on disk, whatever was chosen of it: what is drawn for
+    /// an image in evaluation is drawn from this.
+    fn origin(&self, index: usize) -> usize {
+        index
+    }
+
+    /// The sample (by its [`Self::origin`]) that stands for all samples of the scene of sample `index`, such as an image
+    /// and its mirror image; they stay together when a share is taken.
+    fn scene(&self, index: usize) -> usize {
+        self.origin(index)
+    }
+
     /// True when samples have a teacher's image of their own ([`Sample::teacher`]); the same for all samples.
     fn has_teacher_view(&self) -> bool {
         false

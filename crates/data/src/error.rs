@@ -66,6 +66,17 @@ pub enum DataError {
         /// The channel count wanted.
         wanted: usize,
     },
+    /// An image has no thermal band and that is what was asked for.
+    #[error(
+        "the image {path} has {found} channels and none of them is thermal: give RGB and thermal in four channels or \
+         the thermal band alone, or change `bands` under [data]"
+    )]
+    NoThermalBand {
+        /// The image.
+        path: String,
+        /// Its channel count.
+        found: usize,
+    },
     /// A folder is not laid out as its data set is.
     #[error("{path}: {reason}")]
     Layout {

@@ -1,6 +1,7 @@
 //! An image in memory: interleaved samples with their bit depth kept.
 
 use crate::DataError;
+use std::borrow::Cow;
 
 /// The samples of an [`Image`], row by row, channels interleaved (`H x W x C`).
 #[derive(Debug, Clone, PartialEq)]
@@ -120,18 +121,36 @@ impl Image {
         matches!((self.channels, channels), (1 | 3 | 4, 1 | 3) | (4, 4))
     }
 
-    /// The image as a picture to look at: `H x W x 3` values of 8 bits, grey in all three channels, a fourth band left
-    /// out, deeper values rounded.
-    pub fn to_rgb8(&self) -> Vec<u8> {
-        fn pixels<T: Copy>(values: &[T], channels: usize, byte: impl Fn(T) -> u8) -> Vec<u8> {
-            let pixel = |p: &[T]| if channels == 1 { [p[0]; 3] } else { [p[0], p[1], p[2]] };
-            values.chunks_exact(channels).flat_map(pixel).map(byte).collect()
-        }
+    /// The samples with 8 bits, `H x W x C`: deeper ones rounded, floating-point ones brought into `[0, 1]` first.
+    pub fn eight_bits(&self) -> Cow<'_, [u8]> {
         match &self.samples {
-            Samples::U8(v) => pixels(v, self.channels, |x| x),
-            Samples::U16(v) => pixels(v, self.channels, |x| ((u32::from(x) + 128) / 257) as u8),
-            Samples::F32(v) => pixels(v, self.channels, |x| (x * 255.0).round().clamp(0.0, 255.0) as u8),
+            Samples::U8(v) => Cow::Borrowed(v),
+            Samples::U16(v) => v.iter().map(|&x| ((u32::from(x) + 128) / 257) as u8).collect(),
+            Samples::F32(v) => v.iter().map(|&x| (x * 255.0).round().clamp(0.0, 255.0) as u8).collect(),
         }
+    }
+
+    /// The image as a picture to look at: `H x W x 3` values of 8 bits ([`Self::eight_bits`]), grey in all three
+    /// channels, a fourth band left out.
+    pub fn to_rgb8(&self) -> Vec<u8> {
+        let pixel = |p: &[u8]| if self.channels == 1 { [p[0]; 3] } else { [p[0], p[1], p[2]] };
+        self.eight_bits().chunks_exact(self.channels).flat_map(pixel).collect()
+    }
+
+    /// The fourth channel as an image of one; `None` of an image without it.
+    pub fn fourth_band(&self) -> Option<Self> {
+        fn fourth<T: Copy>(v: &[T]) -> Vec<T> {
+            v.as_chunks::<4>().0.iter().map(|pixel| pixel[3]).collect()
+        }
+        if self.channels != 4 {
+            return None;
+        }
+        let samples = match &self.samples {
+            Samples::U8(v) => Samples::U8(fourth(v)),
+            Samples::U16(v) => Samples::U16(fourth(v)),
+            Samples::F32(v) => Samples::F32(fourth(v)),
+        };
+        Some(Self::from_parts(self.width, self.height, 1, samples))
     }
 
     /// Writes the image as `channels` planes (`C x H x W`) of values in `[0, 1]`.
@@ -203,6 +222,9 @@ mod tests {
         assert_eq!(grey.to_rgb8(), [1, 1, 1, 255, 255, 255]);
         let four = Image::new("x", 1, 1, 4, Samples::F32(vec![0.1, 1.5, 0.5, 0.9])).unwrap();
         assert_eq!(four.to_rgb8(), [26, 255, 128]);
+        assert_eq!((four.eight_bits().to_vec(), grey.eight_bits().to_vec()), (vec![26, 255, 128, 230], vec![1, 255]));
+        assert_eq!(four.fourth_band().unwrap().samples(), &Samples::F32(vec![0.9]));
+        assert!(grey.fourth_band().is_none());
         let rgb = Image::new("x", 1, 1, 3, Samples::U8(vec![7, 8, 9])).unwrap();
         assert_eq!(rgb.to_rgb8(), [7, 8, 9]);
     }

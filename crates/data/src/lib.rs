@@ -49,7 +49,7 @@ mod unlabelled;
 pub use cache::Cached;
 pub use cifar::{Cifar, Kind as CifarKind};
 pub use config::{
-    DataConfig, DatasetKind, Filter, Photometric, PhotometricConfig, ResizeConfig, ResizeMode, Size, ViewConfig,
+    Bands, DataConfig, DatasetKind, Filter, Photometric, PhotometricConfig, ResizeConfig, ResizeMode, Size, ViewConfig,
 };
 pub use corruption::{Corrupted, Corruption, Fields, Severity};
 pub use dataset::{Dataset, Sample, Target, Task};

@@ -117,12 +117,14 @@ impl DataConfig {
     /// Opens the data set; `progress` is told about a download.
     ///
     /// `seed` chooses `train_limit`, `validation` and `test_limit`, in this order: the limit is taken from the
-    /// training split, the validation share from what the limit left. Folders: the test images are those of `test/`,
+    /// training split, the validation share from what the limit left. Without `resize` and `crop` the size of training
+    /// inputs is that of the training split's first image. Folders: the test images are those of `test/`,
     /// or of `val/` when there is no `test/`; with both and no `validation` share, `val/` is the validation split. So
     /// it is with masks, but that Cityscapes, whose test labels are kept back, is tested on `val`.
     pub fn open_with(&self, seed: u64, progress: &mut dyn FnMut(Progress)) -> Result<Splits, DataError> {
         self.check()?;
         let (mut train, mut validation, mut test) = self.open_raw(progress)?;
+        let (train_pipeline, eval_pipeline) = self.pipelines(train.as_ref())?;
         let stream = Stream::new(seed).with("subset");
         if let Some(limit) = self.train_limit {
             let chosen = balanced(train.as_ref(), limit, stream.with("train limit"));
@@ -143,7 +145,6 @@ impl DataConfig {
         let budget = Arc::new(AtomicUsize::new(self.cache_mb << 20));
         let cached = |data| self.cached(data, &budget);
         let (train, validation, test) = (cached(train), validation.map(cached), cached(test));
-        let (train_pipeline, eval_pipeline) = self.pipelines(train.as_ref())?;
         let [channels, height, width] = train_pipeline.student_shape();
         Ok(Splits {
             task: train.task(),
@@ -180,11 +181,11 @@ impl DataConfig {
                 }
             }
         };
+        let (_, pipeline) = self.pipelines(dataset.as_ref())?;
         if let Some(limit) = self.test_limit {
             let chosen = balanced(dataset.as_ref(), limit, Stream::new(seed).with("subset").with("test limit"));
             dataset = Arc::new(Subset::new(dataset, chosen)?);
         }
-        let (_, pipeline) = self.pipelines(dataset.as_ref())?;
         let [channels, height, width] = pipeline.student_shape();
         let (task, classes) = (dataset.task(), dataset.classes().to_vec());
         Ok(EvalSplit { dataset, task, classes, channels, size: [height, width], pipeline, loading: self.loading(seed) })
@@ -252,7 +253,8 @@ impl DataConfig {
         Loading { seed, workers: self.workers, skip_corrupt: self.skip_corrupt }
     }
 
-    /// The training and the evaluation pipeline for images like those of `dataset`.
+    /// The training and the evaluation pipeline for images like those of `dataset`: a whole split, so that no size
+    /// depends on the seed that chooses some of it.
     fn pipelines(&self, dataset: &dyn Dataset) -> Result<(Pipeline, Pipeline), DataError> {
         let whole = match &self.resize {
             Some(resize) => resize.size.array(),
@@ -263,7 +265,7 @@ impl DataConfig {
         let crop = crops.then_some(CropPlan { scale: self.scale, max_class_share: self.max_class_share });
         let native = dataset.task() == Task::Segmentation && self.resize.is_none();
         let train = self.pipeline(cut, crop, false)?;
-        let eval = Pipeline { augment: false, ..self.pipeline(whole, None, native)? };
+        let eval = self.pipeline(whole, None, native)?.without_augmentation();
         Ok((train, eval))
     }
 
@@ -288,12 +290,7 @@ impl DataConfig {
     }
 
     fn view(&self, own: Option<&ViewConfig>, size: [usize; 2], native: bool) -> Result<ViewPlan, DataError> {
-        let default_channels = match self.dataset {
-            DatasetKind::Digits => 1,
-            DatasetKind::Mfnet | DatasetKind::Msrs => 4,
-            _ => 3,
-        };
-        let channels = own.and_then(|v| v.channels).or(self.channels).unwrap_or(default_channels);
+        let (bands, channels) = self.bands_of(own);
         let default_name = match self.dataset {
             DatasetKind::Digits => "digits",
             DatasetKind::Cifar10 if channels == 3 => "cifar10",
@@ -305,27 +302,21 @@ impl DataConfig {
         let normalization = named.unwrap_or_else(|| Normalize::named(default_name)).resolve(channels)?;
         let photometric = own.and_then(|v| v.photometric).or(self.photometric);
         let (size, native) = match own.and_then(|v| v.size) {
-            Some(size) if size.is_sound() => (size.array(), false),
-            Some(_) => return Err(DataError::config("size", "must be a side or [height, width] in 1..=8192")),
+            Some(size) => (size.array(), false),
             None => (size, native),
         };
-        Ok(ViewPlan { channels, size, native, photometric, normalization })
+        Ok(ViewPlan { bands, channels, size, native, photometric, normalization })
     }
 
-    /// Height and width of the first image that can be read. A label file that does not fit is left to the loader,
-    /// which reports it in the order of the data, and to a summary, which counts them all.
+    /// Height and width of the first image that can be read. Label files are left to the loader, which reports them in
+    /// the order of the data, and to a summary, which counts them all.
     fn common_size(&self, dataset: &dyn Dataset) -> Result<[usize; 2], DataError> {
         let mut first = None;
         for index in 0..dataset.len() {
-            let error = match dataset.load(index) {
-                Ok(sample) => return Ok([sample.student.height(), sample.student.width()]),
-                Err(error) => error,
+            match dataset.size(index) {
+                Err(error) if self.skip_corrupt && error.is_corrupt_sample() => first.get_or_insert(error),
+                found => return found,
             };
-            let pass = matches!(error, DataError::Label { .. }) || (self.skip_corrupt && error.is_corrupt_sample());
-            first.get_or_insert(error);
-            if !pass {
-                break;
-            }
         }
         Err(first.unwrap_or_else(|| DataError::Loader("the data set holds no images".into())))
     }

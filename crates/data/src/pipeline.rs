@@ -1,6 +1,6 @@
 //! From a decoded sample to the values the networks get.
 
-use crate::config::{Filter, Photometric};
+use crate::config::{Bands, Filter, Photometric};
 use crate::dataset::{Sample, Target};
 use crate::distortion::distort;
 use crate::geometry::GeometryPlan;
@@ -13,6 +13,7 @@ use subband_seed::Stream;
 /// What is done to one view after the common geometry.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ViewPlan {
+    pub bands: Bands,
     pub channels: usize,
     /// Height and width.
     pub size: [usize; 2],
@@ -81,7 +82,8 @@ impl ViewPlan {
         colours: Option<Stream>,
         out: &mut [f32],
     ) -> Result<(), DataError> {
-        geometry.apply(common.name, image, size, common.filter)?.write_planes(common.name, self.channels, out)?;
+        let seen = self.bands.of(common.name, image)?;
+        geometry.apply(common.name, &seen, size, common.filter)?.write_planes(common.name, self.channels, out)?;
         match (&self.photometric, colours) {
             (Some(Photometric::Factors(factors)), Some(stream)) => factors.apply(out, self.channels, stream),
             (Some(Photometric::Distortion), Some(stream)) => distort(out, self.channels, stream),
@@ -127,9 +129,16 @@ impl Pipeline {
         self.student.native
     }
 
+    /// The same without anything random: evaluation.
+    pub(crate) fn without_augmentation(self) -> Self {
+        let plain = |view: ViewPlan| ViewPlan { photometric: None, ..view };
+        let (student, teacher) = (plain(self.student), plain(self.teacher));
+        Self { student, teacher, own_colours: false, augment: false, ..self }
+    }
+
     /// True when, even from one image, teacher and student get different values.
     pub fn views_differ(&self) -> bool {
-        self.student != self.teacher || (self.augment && self.own_colours)
+        self.student != self.teacher || self.own_colours
     }
 
     /// The views of one sample (the teacher's if `paired`) and its target: masks at the student's size in training, as

@@ -1,6 +1,7 @@
 //! Seeded choices of a data set's samples: class-balanced limits and stratified splits.
 
 use crate::{DataError, Dataset, Sample, Task};
+use std::collections::HashMap;
 use std::sync::Arc;
 use subband_seed::Stream;
 
@@ -17,11 +18,6 @@ impl Subset {
             Some(i) => Err(DataError::Loader(format!("sample {i} of a data set of {}", inner.len()))),
             None => Ok(Self { inner, indices }),
         }
-    }
-
-    /// The index in the inner data set of sample `index`.
-    pub fn inner_index(&self, index: usize) -> usize {
-        self.indices[index]
     }
 }
 
@@ -43,6 +39,15 @@ impl Dataset for Subset {
     }
     fn load(&self, index: usize) -> Result<Sample, DataError> {
         self.inner.load(self.indices[index])
+    }
+    fn size(&self, index: usize) -> Result<[usize; 2], DataError> {
+        self.inner.size(self.indices[index])
+    }
+    fn origin(&self, index: usize) -> usize {
+        self.inner.origin(self.indices[index])
+    }
+    fn scene(&self, index: usize) -> usize {
+        self.inner.scene(self.indices[index])
     }
     fn has_teacher_view(&self) -> bool {
         self.inner.has_teacher_view()
@@ -77,17 +82,36 @@ pub fn balanced(dataset: &dyn Dataset, limit: usize, stream: Stream) -> Vec<usiz
     chosen
 }
 
+/// The members of one scene together ([`Dataset::scene`]), in the order of each scene's first member.
+fn by_scene(dataset: &dyn Dataset, members: &[usize]) -> Vec<Vec<usize>> {
+    let mut places: HashMap<usize, usize> = HashMap::new();
+    let mut scenes: Vec<Vec<usize>> = Vec::new();
+    for &member in members {
+        let place = *places.entry(dataset.scene(member)).or_insert(scenes.len());
+        match scenes.get_mut(place) {
+            Some(scene) => scene.push(member),
+            None => scenes.push(vec![member]),
+        }
+    }
+    scenes
+}
+
 /// Splits the samples into (rest, share), both ascending: of each class `round(share * count)` samples go to the
-/// second part, but at least one stays in each part when the class has two or more. Samples without a class of the
-/// whole image (masks) are split as one class.
+/// second part, but at least one scene stays in each part when the class has two or more. Samples of one scene are never
+/// parted, for which the share may become larger by a few. Samples without a class of the whole image (masks) are split
+/// as one class.
 pub fn stratified(dataset: &dyn Dataset, share: f64, stream: Stream) -> (Vec<usize>, Vec<usize>) {
     let (mut rest, mut part) = (Vec::new(), Vec::new());
     for members in shuffled_classes(dataset, stream) {
-        let n = members.len();
-        let wanted = (share * n as f64).round() as usize;
-        let count = if n >= 2 && share > 0.0 { wanted.clamp(1, n - 1) } else { 0 };
-        part.extend_from_slice(&members[..count]);
-        rest.extend_from_slice(&members[count..]);
+        let scenes = by_scene(dataset, &members);
+        let wanted = (share * members.len() as f64).round() as usize;
+        let wanted = if share > 0.0 { wanted.max(1) } else { 0 };
+        let (last, mut taken) = (scenes.len().saturating_sub(1), 0);
+        for (place, scene) in scenes.into_iter().enumerate() {
+            let takes = taken < wanted && place < last;
+            taken += if takes { scene.len() } else { 0 };
+            if takes { &mut part } else { &mut rest }.extend(scene);
+        }
     }
     rest.sort_unstable();
     part.sort_unstable();
@@ -134,5 +158,47 @@ mod tests {
         assert_eq!(all, (0..113).collect::<Vec<_>>());
         assert_eq!(stratified(&data, 0.1, Stream::new(4)), (rest, part));
         assert!(stratified(&data, 0.0, Stream::new(4)).1.is_empty());
+    }
+
+    /// Two samples of each scene: an even index and the next.
+    struct Twins(Numbers);
+
+    impl Dataset for Twins {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn classes(&self) -> &[String] {
+            self.0.classes()
+        }
+        fn label(&self, _index: usize) -> Option<usize> {
+            None
+        }
+        fn describe(&self, index: usize) -> String {
+            self.0.describe(index)
+        }
+        fn load(&self, index: usize) -> Result<Sample, DataError> {
+            self.0.load(index)
+        }
+        fn scene(&self, index: usize) -> usize {
+            index / 2 * 2
+        }
+    }
+
+    #[test]
+    fn samples_of_one_scene_are_not_parted() {
+        let data: Arc<dyn Dataset> = Arc::new(Twins(Numbers::new(41, 1)));
+        for seed in 0..9 {
+            let (rest, part) = stratified(data.as_ref(), 0.25, Stream::new(seed));
+            // Ten are wanted, and an eleventh may come along.
+            assert!((10..=11).contains(&part.len()) && rest.len() + part.len() == 41, "{part:?}");
+            assert!(part.iter().all(|i| rest.iter().all(|other| i / 2 != other / 2)), "{part:?}");
+        }
+        // As it is in a choice of them; a scene alone is not parted either.
+        let some = Subset::new(data, vec![7, 30, 6, 31]).unwrap();
+        let (rest, part) = stratified(&some, 0.5, Stream::new(1));
+        assert!([rest, part].iter().all(|half| half == &[0, 2] || half == &[1, 3]));
+        assert_eq!((some.origin(1), some.scene(3)), (30, 30));
+        let pair = Twins(Numbers::new(2, 1));
+        assert_eq!(stratified(&pair, 0.5, Stream::new(1)), (vec![0, 1], vec![]));
     }
 }

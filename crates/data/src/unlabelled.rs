@@ -14,6 +14,7 @@ impl DataConfig {
     /// # Errors
     /// A normalisation that does not fit the channels, a size out of range.
     pub fn unlabelled(&self, size: Option<[usize; 2]>) -> Result<Pipeline, DataError> {
+        self.check_views()?;
         let given = size.map(|[height, width]| ResizeConfig::to(Size { height, width }));
         let config = Self { resize: self.resize.clone().or(given), ..self.clone() };
         if let Some(resize) = &config.resize {
@@ -22,7 +23,7 @@ impl DataConfig {
         // Without a size the plan's own is not read.
         let whole = config.resize.as_ref().map_or([1, 1], |resize| resize.size.array());
         let pipeline = config.pipeline(whole, None, config.resize.is_none())?;
-        Ok(Pipeline { augment: false, ..pipeline })
+        Ok(pipeline.without_augmentation())
     }
 }
 

@@ -65,15 +65,32 @@ impl ResizeConfig {
         self.shorter.unwrap_or((self.size.height as f64 / 0.875).floor() as usize)
     }
 
+    /// The first value that is given and not read in this mode. Recipes that a run writes have all values, so the
+    /// defaults may stand everywhere.
+    fn unread(&self) -> Option<&'static str> {
+        let default = Self::to(self.size);
+        match self.mode {
+            ResizeMode::Random => None,
+            _ if self.scale != default.scale => {
+                Some("scale is read in mode random only; with masks give `scale` under [data], beside `resize`")
+            }
+            _ if self.ratio != default.ratio => Some("ratio is read in mode random only"),
+            ResizeMode::Squash if self.shorter.is_some() => {
+                Some("shorter is read in modes center and random only: squash brings the whole image to size")
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<(), DataError> {
         let bounds = |b: [f64; 2]| b[0].is_finite() && b[1].is_finite() && 0.0 < b[0] && b[0] <= b[1];
-        let reason = if !self.size.is_sound() {
+        let reason = if let Some(unread) = self.unread() {
+            unread
+        } else if !self.size.is_sound() {
             "size must lie in 1..=8192"
         } else if self.mode != ResizeMode::Squash && !self.size.is_square() {
             "modes center and random cut squares: give size one number, or use mode squash"
-        } else if (self.mode != ResizeMode::Squash || self.shorter.is_some())
-            && self.shorter() < self.size.height.max(self.size.width)
-        {
+        } else if self.mode != ResizeMode::Squash && self.shorter() < self.size.height {
             "shorter must not be less than size"
         } else if !bounds(self.scale) || self.scale[1] > 1.0 {
             "scale must be [low, high] with 0 < low <= high <= 1"

@@ -113,6 +113,8 @@ fn keys_that_make_no_sense_are_refused_by_name() {
     let centre = ResizeConfig { mode: ResizeMode::Center, ..ResizeConfig::square(8) };
     let oblong = ResizeConfig { mode: ResizeMode::Center, ..ResizeConfig::to(Size { height: 8, width: 9 }) };
     let map = [("x".to_string(), 0)].into_iter().collect();
+    let mfnet = || DataConfig { dataset: DatasetKind::Mfnet, ..camvid() };
+    let view = |bands, channels, size| Some(ViewConfig { bands, channels, size, ..ViewConfig::default() });
     for (config, key) in [
         (DataConfig { path: None, ..camvid() }, "path"),
         (DataConfig { classes: names(&["a"]), ..camvid() }, "classes"),
@@ -134,9 +136,47 @@ fn keys_that_make_no_sense_are_refused_by_name() {
         (DataConfig { resize: Some(centre), ..camvid() }, "resize"),
         (DataConfig { resize: Some(oblong), ..folder() }, "resize"),
         (DataConfig { resize: Some(ResizeConfig::square(9000)), ..camvid() }, "resize"),
+        (DataConfig { classes: names(&["a", "b"]), ignore_label: Some(1), ..masks() }, "ignore_label"),
+        (DataConfig { bands: Some(Bands::Rgb), ..camvid() }, "bands"),
+        (DataConfig { student: view(Some(Bands::Rgb), None, None), ..masks() }, "student.bands"),
+        (DataConfig { bands: Some(Bands::All), channels: Some(3), ..mfnet() }, "bands"),
+        (DataConfig { bands: Some(Bands::Thermal), channels: Some(4), ..mfnet() }, "bands"),
+        (DataConfig { student: view(Some(Bands::Rgb), Some(4), None), ..mfnet() }, "student.bands"),
+        (DataConfig { bands: Some(Bands::Rgb), teacher: view(None, Some(4), None), ..mfnet() }, "bands"),
+        (DataConfig { teacher: view(None, Some(2), None), ..camvid() }, "teacher.channels"),
+        (DataConfig { student: view(None, Some(2), None), ..camvid() }, "student.channels"),
+        (DataConfig { teacher: view(None, None, size(0, 4)), ..camvid() }, "teacher.size"),
+        (DataConfig { student: view(None, None, size(4, 9000)), ..folder() }, "student.size"),
     ] {
         let error = config.check().unwrap_err();
         assert!(matches!(error, DataError::Config { key: found, .. } if found == key), "{key}: {error}");
     }
     camvid().check().unwrap();
+    let both = DataConfig { bands: Some(Bands::Thermal), channels: Some(3), ..mfnet() };
+    DataConfig { teacher: view(Some(Bands::All), None, None), ..both }.check().unwrap();
+}
+
+#[test]
+fn values_of_resize_that_a_mode_does_not_read_are_refused() {
+    let check = |table: &str| {
+        let text = format!("dataset = \"camvid\"\npath = \"x\"\nresize = {{ size = 32, {table} }}");
+        let config: DataConfig = toml::from_str(&text).unwrap();
+        DataConfig { dataset: DatasetKind::Folder, ..config }.check().map_err(|error| error.to_string())
+    };
+    for (table, words) in [
+        ("scale = [0.5, 2.0]", "`scale` under [data]"),
+        ("mode = \"center\", scale = [0.5, 1.0]", "mode random"),
+        ("ratio = [1.0, 1.0]", "ratio"),
+        ("shorter = 64", "squash"),
+    ] {
+        let error = check(table).unwrap_err();
+        assert!(error.contains("resize") && error.contains(words), "{error}");
+    }
+    for table in ["mode = \"center\", shorter = 64", "mode = \"random\", scale = [0.5, 1.0], ratio = [1.0, 1.0]"] {
+        check(table).unwrap();
+    }
+    // What a run writes down is read again.
+    let config = DataConfig { resize: Some(ResizeConfig::square(32)), ..DataConfig::new(DatasetKind::Digits) };
+    let again: DataConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+    again.check().unwrap();
 }

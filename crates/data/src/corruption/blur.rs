@@ -34,7 +34,7 @@ pub(super) fn glass_parameters(severity: Severity) -> (f64, usize, usize) {
 /// The number of offsets that glass blur needs.
 pub(super) fn glass_count(severity: Severity, width: usize, height: usize) -> usize {
     let (_, reach, passes) = glass_parameters(severity);
-    passes * (width - 2 * reach) * (height - 2 * reach)
+    passes * width.saturating_sub(2 * reach) * height.saturating_sub(2 * reach)
 }
 
 /// Blur, truncate to 8 bits, let pixels take the colour of a random neighbour, blur again.

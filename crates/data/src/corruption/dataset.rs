@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 /// A data set whose images are corrupted when loaded, before any resizing; targets stay.
 ///
-/// The random numbers of sample `i` depend on the seed, the corruption, the severity and `i` alone
-/// ([`Corruption::stream`]). A teacher's image of its own is corrupted too, with the same stream, so that two views of
-/// equal size and channels get the same noise.
-///
-/// Wrap the whole data set, not a subset: then an image is corrupted in the same way in every subset.
+/// The random numbers of a sample depend on the seed, the corruption, the severity and its place in the whole split
+/// alone ([`Corruption::stream`], [`Dataset::origin`]), so an image is corrupted in the same way in every choice of them.
+/// A teacher's image of its own is corrupted too, with the same stream, so that two views of equal size and channels get
+/// the same noise.
 pub struct Corrupted {
     inner: Arc<dyn Dataset>,
     corruption: Corruption,
@@ -31,8 +30,10 @@ impl Corrupted {
     }
 
     fn corrupt(&self, index: usize, image: &Image) -> Result<Image, DataError> {
+        // Before anything is drawn: not every field has a meaning for a small image.
+        Corruption::check(&self.inner.describe(index), image)?;
         let frost = self.frost.as_deref().unwrap_or(Frost::synthetic());
-        let stream = self.corruption.stream(self.seed, index, self.severity);
+        let stream = self.corruption.stream(self.seed, self.inner.origin(index), self.severity);
         let fields = Fields::draw(self.corruption, self.severity, image, frost, stream);
         self.corruption.apply(image, self.severity, &fields).map_err(|error| match error {
             DataError::Corruption { reason, .. } => DataError::corruption(self.inner.describe(index), reason),
@@ -66,6 +67,15 @@ impl Dataset for Corrupted {
         }
         Ok(sample)
     }
+    fn size(&self, index: usize) -> Result<[usize; 2], DataError> {
+        self.inner.size(index)
+    }
+    fn origin(&self, index: usize) -> usize {
+        self.inner.origin(index)
+    }
+    fn scene(&self, index: usize) -> usize {
+        self.inner.scene(index)
+    }
     fn has_teacher_view(&self) -> bool {
         self.inner.has_teacher_view()
     }
@@ -75,10 +85,11 @@ impl Dataset for Corrupted {
 mod tests {
     use super::*;
     use crate::testing::Numbers;
-    use crate::{Samples, Target};
+    use crate::{Cached, Samples, Subset, Target};
 
-    /// Flat RGB images of 34 x 33 with a second view, grey where `grey_teacher`.
+    /// Flat RGB images of `size` (width, height) with a second view, grey where `grey_teacher`.
     struct Flat {
+        size: (usize, usize),
         classes: Vec<String>,
         grey_teacher: bool,
     }
@@ -97,8 +108,10 @@ mod tests {
             format!("flat {index}")
         }
         fn load(&self, index: usize) -> Result<Sample, DataError> {
+            let (width, height) = self.size;
             let image = |channels, value| {
-                Image::new("flat", 34, 33, channels, Samples::U8(vec![value; 34 * 33 * channels])).map(Arc::new)
+                let samples = Samples::U8(vec![value; width * height * channels]);
+                Image::new("flat", width, height, channels, samples).map(Arc::new)
             };
             let channels = if self.grey_teacher { 1 } else { 3 };
             let teacher = Some(image(channels, 100)?);
@@ -109,8 +122,12 @@ mod tests {
         }
     }
 
+    fn flat_images() -> Flat {
+        Flat { size: (34, 33), classes: vec!["even".into(), "odd".into()], grey_teacher: false }
+    }
+
     fn flat(grey_teacher: bool) -> Arc<Flat> {
-        Arc::new(Flat { classes: vec!["even".into(), "odd".into()], grey_teacher })
+        Arc::new(Flat { grey_teacher, ..flat_images() })
     }
 
     #[test]
@@ -150,11 +167,36 @@ mod tests {
     }
 
     #[test]
+    fn a_choice_of_images_corrupts_none_of_them_differently() {
+        let corrupted = |inner| Corrupted::new(inner, Corruption::GaussianNoise, Severity::ALL[1], 3);
+        let whole = corrupted(flat(false));
+        let some: Arc<dyn Dataset> = Arc::new(Subset::new(flat(false), vec![5, 2]).unwrap());
+        let cached = Cached::new(Arc::new(Subset::new(some.clone(), vec![1, 0]).unwrap()), Arc::new(0.into()));
+        let (some, twice) = (corrupted(some), corrupted(Arc::new(cached)));
+        for (part, index, place) in [(&some, 0, 5), (&some, 1, 2), (&twice, 0, 2), (&twice, 1, 5)] {
+            assert!(part.load(index).unwrap().student == whole.load(place).unwrap().student, "{index} {place}");
+            assert_eq!(part.origin(index), place);
+        }
+        assert!(whole.load(2).unwrap().student != whole.load(5).unwrap().student);
+        assert_eq!(some.size(1).unwrap(), [33, 34]);
+    }
+
+    #[test]
     fn small_images_are_errors_that_name_them() {
         let data = Corrupted::new(Arc::new(Numbers::new(4, 2)), Corruption::Fog, Severity::ALL[0], 1);
-        let error = data.load(3).unwrap_err().to_string();
-        assert!(error.contains("number 3") && error.contains("32x32") && error.contains("5x4"), "{error}");
         assert_eq!(data.describe(3), "number 3 under fog 1");
         assert!(!data.has_teacher_view() && !data.in_memory());
+        for corruption in Corruption::ALL {
+            for severity in Severity::ALL {
+                let fails = |inner: Arc<dyn Dataset>, words: [&str; 2]| {
+                    let error = Corrupted::new(inner, corruption, severity, 1).load(3).unwrap_err().to_string();
+                    let words = words.into_iter().chain(["32x32", "before `resize`"]);
+                    words.for_each(|word| assert!(error.contains(word), "{error}"));
+                };
+                fails(Arc::new(Numbers::new(4, 2)), ["number 3", "5x4"]);
+                fails(Arc::new(Flat { size: (100, 6), ..flat_images() }), ["flat 3", "100x6"]);
+                fails(Arc::new(Flat { size: (6, 100), ..flat_images() }), ["flat 3", "6x100"]);
+            }
+        }
     }
 }

@@ -1,7 +1,6 @@
-//! The colour samples of an 8-bit image, and the way back to 8 bits.
+//! The colour samples of an image with 8 bits, and the way back to 8 bits.
 
-use super::Corruption;
-use crate::{Image, Samples};
+use crate::Image;
 use std::borrow::Cow;
 
 /// The 1 or 3 channels of an image that corruptions change.
@@ -15,34 +14,24 @@ pub(super) struct Raster<'a> {
 }
 
 impl<'a> Raster<'a> {
-    /// The colour of an image; the error says why it cannot be corrupted.
-    pub fn of(image: &'a Image) -> Result<Self, String> {
-        let (width, height, least) = (image.width(), image.height(), Corruption::MIN_SIDE);
-        if width < least || height < least {
-            return Err(format!(
-                "it is {width}x{height}, and corruptions are defined from {least}x{least} pixels on: enlarge it first"
-            ));
-        }
-        let Samples::U8(samples) = image.samples() else {
-            let bits = image.samples().bits();
-            return Err(format!("its samples have {bits} bits, and corruptions are defined on 8: convert it first"));
-        };
+    /// The colour of an image that can be corrupted ([`super::Corruption::check`]), deeper samples rounded to 8 bits.
+    pub fn of(image: &'a Image) -> Self {
+        let (width, height, samples) = (image.width(), image.height(), image.eight_bits());
         let (channels, data) = match image.channels() {
-            4 => (3, Cow::Owned(samples.as_chunks::<4>().0.iter().flat_map(|p| [p[0], p[1], p[2]]).collect())),
-            channels => (channels, Cow::Borrowed(samples.as_slice())),
+            4 => (3, samples.as_chunks::<4>().0.iter().flat_map(|p| [p[0], p[1], p[2]]).collect()),
+            channels => (channels, samples),
         };
-        Ok(Self { width, height, channels, data })
+        Self { width, height, channels, data }
     }
 
-    /// The samples of `image` with its colour replaced; a fourth channel is kept.
+    /// The samples of `image` with its colour replaced; a fourth channel is kept, with 8 bits.
     pub fn restore(&self, image: &Image, colour: Vec<u8>) -> Vec<u8> {
-        match image.samples() {
-            Samples::U8(old) if image.channels() == 4 => {
-                let (new, old) = (colour.as_chunks::<3>().0, old.as_chunks::<4>().0);
-                new.iter().zip(old).flat_map(|(n, o)| [n[0], n[1], n[2], o[3]]).collect()
-            }
-            _ => colour,
+        if image.channels() != 4 {
+            return colour;
         }
+        let old = image.eight_bits();
+        let pairs = colour.as_chunks::<3>().0.iter().zip(old.as_chunks::<4>().0);
+        pairs.flat_map(|(new, old)| [new[0], new[1], new[2], old[3]]).collect()
     }
 
     /// All samples divided by 255.

@@ -232,9 +232,25 @@ fn unfit_images_and_fields_are_errors() {
         assert!(Corruption::MotionBlur.apply(&image, severity, &Fields::Angle(angle)).is_ok());
     }
     let small = Image::new("small", 31, 64, 1, Samples::U8(vec![0; 31 * 64])).unwrap();
-    let deep = Image::new("deep", 32, 32, 1, Samples::U16(vec![0; 32 * 32])).unwrap();
-    for (image, words) in [(small, "32x32"), (deep, "16 bits")] {
-        let error = Corruption::Contrast.apply(&image, severity, &Fields::None).unwrap_err().to_string();
-        assert!(error.contains(words), "{error}");
+    let error = Corruption::Contrast.apply(&small, severity, &Fields::None).unwrap_err().to_string();
+    assert!(error.contains("32x32"), "{error}");
+}
+
+#[test]
+fn deeper_images_are_rounded_to_8_bits_first() {
+    for channels in [1, 3, 4] {
+        let count = 32 * 33 * channels;
+        let deep: Vec<u16> = (0..count).map(|i| (i * 2_654_435_761 >> 7) as u16).collect();
+        // Rounding to nearest: 65535 is 255, so a level of 8 bits is 257 of 16.
+        let rounded: Vec<u8> = deep.iter().map(|&x| (f64::from(x) / 257.0).round() as u8).collect();
+        let of = |samples| Image::new("deep", 32, 33, channels, samples).unwrap();
+        let float: Vec<f32> = deep.iter().map(|&x| f32::from(x) / 65535.0).collect();
+        let shallow = of(Samples::U8(rounded));
+        for corruption in [Corruption::GaussianNoise, Corruption::Contrast, Corruption::JpegCompression] {
+            let expected = replay(corruption, Severity::ALL[2], &shallow, Frost::synthetic());
+            for image in [of(Samples::U16(deep.clone())), of(Samples::F32(float.clone()))] {
+                assert!(replay(corruption, Severity::ALL[2], &image, Frost::synthetic()) == expected, "{corruption}");
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Crops for masks: image and mask through one geometry, the rule of the largest class, padding.
 
 use super::*;
-use crate::config::{ResizeConfig, Size};
+use crate::config::{Bands, ResizeConfig, Size};
 use crate::dataset::{Sample, Target};
 use crate::image::Samples;
 use crate::normalize::Normalize;
@@ -27,7 +27,14 @@ fn picture(mask: &Mask) -> Image {
 
 fn pipeline(geometry: GeometryPlan) -> Pipeline {
     let normalization = Normalize::Values { mean: vec![0.5], std: vec![1.0] }.resolve(3).unwrap();
-    let view = ViewPlan { channels: 3, size: geometry.size, native: false, photometric: None, normalization };
+    let view = ViewPlan {
+        bands: Bands::All,
+        channels: 3,
+        size: geometry.size,
+        native: false,
+        photometric: None,
+        normalization,
+    };
     let filter = Filter::Bilinear;
     Pipeline {
         geometry,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Filter;
+use crate::config::{Bands, Filter};
 use crate::geometry::GeometryPlan;
 use crate::normalize::Normalize;
 use crate::pipeline::ViewPlan;
@@ -7,6 +7,7 @@ use crate::testing::Numbers;
 
 fn pipeline(augment: bool) -> Pipeline {
     let view = ViewPlan {
+        bands: Bands::All,
         channels: 1,
         size: [4, 5],
         native: false,

@@ -45,6 +45,56 @@ fn digits_with_a_limit_and_a_validation_split() {
 }
 
 #[test]
+fn evaluation_reads_images_once_where_only_colours_in_training_differ() {
+    let jitter = PhotometricConfig { brightness: 0.4, contrast: 0.0, saturation: 0.0 };
+    let student = ViewConfig { photometric: Some(Photometric::Factors(jitter)), ..ViewConfig::default() };
+    let config = DataConfig {
+        student: Some(student),
+        train_limit: Some(20),
+        test_limit: Some(10),
+        ..DataConfig::new(DatasetKind::Digits)
+    };
+    let splits = config.open(1).unwrap();
+    assert!(batches(&splits.train_loader(20, false).unwrap(), 0)[0].teacher.is_some());
+    assert!(batches(&splits.eval_loader(&splits.test, 10).unwrap(), 0)[0].teacher.is_none());
+}
+
+#[test]
+fn the_size_of_crops_depends_on_no_choice_of_images() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("classes.txt"), "a\nb").unwrap();
+    for split in ["train", "val"] {
+        for (i, (w, h)) in [(9, 7), (5, 4), (4, 5), (6, 6)].into_iter().enumerate() {
+            for folder in ["images", "labels"] {
+                let path = root.path().join(split).join(folder);
+                std::fs::create_dir_all(&path).unwrap();
+                ::image::GrayImage::from_pixel(w, h, ::image::Luma([0])).save(path.join(format!("{i}.png"))).unwrap();
+            }
+        }
+    }
+    let config = DataConfig {
+        scale: Some([0.5, 2.0]),
+        train_limit: Some(2),
+        test_limit: Some(1),
+        path: Some(root.path().into()),
+        ..DataConfig::new(DatasetKind::Masks)
+    };
+    for seed in 0..8 {
+        assert_eq!(config.open(seed).unwrap().size, [7, 9]);
+        assert_eq!(config.open_split("val", seed).unwrap().size, [7, 9]);
+    }
+    // A wrong list of classes is no matter of sizes: the loader stops at the first label file.
+    for (i, (w, h)) in [(9, 7), (5, 4), (4, 5), (6, 6)].into_iter().enumerate() {
+        let wrong = ::image::GrayImage::from_pixel(w, h, ::image::Luma([7]));
+        wrong.save(root.path().join(format!("train/labels/{i}.png"))).unwrap();
+    }
+    let splits = config.open(0).unwrap();
+    assert_eq!(splits.size, [7, 9]);
+    let error = splits.train_loader(2, false).unwrap().epoch(0, 0).next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("label 7") && error.contains(".png"), "{error}");
+}
+
+#[test]
 fn the_teacher_view_appears_when_it_differs_and_shares_the_geometry() {
     let base =
         DataConfig { crop_padding: 4, flip: true, train_limit: Some(40), ..DataConfig::new(DatasetKind::Digits) };

@@ -13,7 +13,7 @@ pub const CLASSES: [&str; 11] =
 const VOID: u16 = 11;
 
 pub fn map() -> LabelMap {
-    LabelMap::plain(CLASSES.len(), Some(VOID))
+    LabelMap::plain(CLASSES.len(), Some(VOID)).fixed("0 to 10, and 11 for void")
 }
 
 pub fn splits(root: &Path) -> Vec<String> {

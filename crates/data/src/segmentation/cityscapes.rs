@@ -39,7 +39,7 @@ const IMAGE_END: &str = "_leftImg8bit";
 
 pub fn map() -> LabelMap {
     let pairs: Vec<(u16, u8)> = IDS.into_iter().zip(0..).collect();
-    LabelMap::only(&pairs, CLASSES.len())
+    LabelMap::only(&pairs, CLASSES.len()).fixed("the label ids of Cityscapes")
 }
 
 pub fn splits(root: &Path) -> Vec<String> {

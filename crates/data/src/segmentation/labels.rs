@@ -11,37 +11,57 @@ use std::path::Path;
 /// From the values of label files to class indices.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelMap {
-    /// Class of each 8-bit value, [`Mask::IGNORED`], or none.
-    table: [Option<u8>; 256],
-    /// The same for larger values that are named.
-    large: Vec<(u16, u8)>,
-    /// The same for larger values that are not.
-    rest: Option<u8>,
+    /// Class of each value, [`Mask::IGNORED`], or none.
+    table: Vec<Option<u8>>,
     classes: usize,
+    origin: Origin,
+}
+
+/// Where a map comes from, which decides what can be done about a value without a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The recipe gives no map: values are indices.
+    Indices,
+    /// The recipe's `label_map`.
+    Recipe,
+    /// The data set's own labels, in words; the recipe has no say.
+    Fixed(&'static str),
 }
 
 impl LabelMap {
     /// Values are class indices below `classes`; `ignored` does not count, any other value is an error.
     pub fn plain(classes: usize, ignored: Option<u16>) -> Self {
-        let table = std::array::from_fn(|value| (value < classes).then_some(value as u8));
-        Self { table, large: Vec::new(), rest: None, classes }.with(ignored.map(|value| (value, Mask::IGNORED)))
+        let class = |value: u16| (usize::from(value) < classes).then_some(value as u8);
+        let table = (0..=u16::MAX).map(class).collect();
+        let map = Self { table, classes, origin: Origin::Indices };
+        map.with(ignored.map(|value| (value, Mask::IGNORED)))
     }
 
     /// The named values are classes, all others do not count.
     pub fn only(pairs: &[(u16, u8)], classes: usize) -> Self {
-        let all = Self { table: [Some(Mask::IGNORED); 256], large: Vec::new(), rest: Some(Mask::IGNORED), classes };
-        all.with(pairs.iter().copied())
+        let table = vec![Some(Mask::IGNORED); 1 << 16];
+        Self { table, classes, origin: Origin::Recipe }.with(pairs.iter().copied())
     }
 
-    /// What `ignore_label` and `label_map` of a recipe with `classes` classes say.
+    /// The same as that of a data set whose labels are what `words` say and nothing else.
+    pub(super) fn fixed(self, words: &'static str) -> Self {
+        Self { origin: Origin::Fixed(words), ..self }
+    }
+
+    /// What `ignore_label` and `label_map` of a recipe with the classes `names` say.
     ///
     /// # Errors
-    /// A key of `label_map` that is neither a number up to 65535 nor `*`, or a class index that is not below `classes`.
-    pub fn of_config(config: &DataConfig, classes: usize) -> Result<Self, DataError> {
-        let ignored = config.ignore_label.unwrap_or(u16::from(Mask::IGNORED));
-        let Some(given) = &config.label_map else { return Ok(Self::plain(classes, Some(ignored))) };
-        let rest = given.get("*").copied();
-        let base = Self { table: [rest; 256], large: Vec::new(), rest, classes };
+    /// A key of `label_map` that is neither a number up to 65535 nor `*`, a class index that is not below the number of
+    /// classes, an `ignore_label` that is a class too.
+    pub fn of_config(config: &DataConfig, names: &[String]) -> Result<Self, DataError> {
+        let (classes, ignored) = (names.len(), config.ignore_label.unwrap_or(u16::from(Mask::IGNORED)));
+        let Some(given) = &config.label_map else {
+            return match names.get(usize::from(ignored)) {
+                None => Ok(Self::plain(classes, Some(ignored))),
+                Some(name) => Err(two_meanings(ignored, name)),
+            };
+        };
+        let table = vec![given.get("*").copied(); 1 << 16];
         let mut pairs = vec![(ignored, Mask::IGNORED)];
         for (key, &class) in given {
             if usize::from(class) >= classes && class != Mask::IGNORED {
@@ -49,6 +69,10 @@ impl LabelMap {
                 return Err(DataError::config("label_map", reason));
             }
             match key.parse::<u16>() {
+                Ok(value) if config.ignore_label == Some(value) && class != Mask::IGNORED => {
+                    let reason = format!("\"{key}\" = {class}, but ignore_label = {value} says that it does not count");
+                    return Err(DataError::config("label_map", reason));
+                }
                 Ok(value) => pairs.push((value, class)),
                 Err(_) if key == "*" => {}
                 Err(_) => {
@@ -58,25 +82,17 @@ impl LabelMap {
                 }
             }
         }
-        Ok(base.with(pairs))
+        Ok(Self { table, classes, origin: Origin::Recipe }.with(pairs))
     }
 
     fn with(mut self, pairs: impl IntoIterator<Item = (u16, u8)>) -> Self {
-        for (value, class) in pairs {
-            match self.table.get_mut(usize::from(value)) {
-                Some(slot) => *slot = Some(class),
-                None => self.large.push((value, class)),
-            }
-        }
+        pairs.into_iter().for_each(|(value, class)| self.table[usize::from(value)] = Some(class));
         self
     }
 
     /// The class index of `value` or [`Mask::IGNORED`]; `None` for a value that must not occur.
     pub fn class(&self, value: u16) -> Option<u8> {
-        match self.table.get(usize::from(value)) {
-            Some(slot) => *slot,
-            None => self.large.iter().rev().find(|(v, _)| *v == value).map(|(_, class)| *class).or(self.rest),
-        }
+        self.table[usize::from(value)]
     }
 
     /// Reads a label file.
@@ -99,14 +115,35 @@ impl LabelMap {
 
     fn refuse(&self, path: &Path, value: u16, x: usize, y: usize) -> DataError {
         let large = if value > 255 { " (a 16-bit file; is it one of instance ids?)" } else { "" };
-        let reason = format!(
-            "the pixel at column {x}, row {y} has the label {value}{large}, but there are {} classes (labels 0 to {}): \
-             give all classes, or name the value under [data] as `ignore_label` or in `label_map`",
-            self.classes,
-            self.classes.saturating_sub(1)
-        );
-        DataError::label(path, reason)
+        let remedy = match self.origin {
+            Origin::Indices => format!(
+                "there are {} classes (labels 0 to {}): give all classes, or name the value under [data] as \
+                 `ignore_label` or in `label_map`",
+                self.classes,
+                self.classes.saturating_sub(1)
+            ),
+            Origin::Recipe => format!(
+                "`label_map` under [data] has no entry for it: add \"{value}\" with its class, \"{value}\" = 255 to \
+                 ignore it, or \"*\" = 255 to ignore all values that are not named"
+            ),
+            Origin::Fixed(words) => format!(
+                "the labels of this data set are {words}: replace the file; label files of another numbering are read \
+                 with dataset = \"masks\" and `label_map`"
+            ),
+        };
+        DataError::label(path, format!("the pixel at column {x}, row {y} has the label {value}{large}, but {remedy}"))
     }
+}
+
+/// The error for a value that is both ignored and the class `name`.
+fn two_meanings(value: u16, name: &str) -> DataError {
+    let reason = format!(
+        "{value} is the class \"{name}\" too, since label values are class indices where there is no `label_map`: take \
+         that name out of the classes and give a `label_map` for the others, such as {{ \"{}\" = 0 }}, or ignore a \
+         value that is no class",
+        u32::from(value) + 1
+    );
+    DataError::config("ignore_label", reason)
 }
 
 /// Width, height and stored values of a PNG.
@@ -234,7 +271,8 @@ mod tests {
             let map: BTreeMap<String, u8> = pairs.iter().map(|(k, v)| (k.to_string(), *v)).collect();
             DataConfig { label_map: Some(map), ignore_label, ..DataConfig::new(crate::DatasetKind::Masks) }
         };
-        let of = |config: &DataConfig| LabelMap::of_config(config, 2);
+        let names = ["a", "b"].map(String::from);
+        let of = |config: &DataConfig| LabelMap::of_config(config, &names);
         let map = of(&config(&[("7", 0), ("8", 1), ("1000", 1)], None)).unwrap();
         assert_eq!([7, 8, 1000, 0, 255, 999].map(|v| map.class(v)), [Some(0), Some(1), Some(1), None, Some(255), None]);
         let map = of(&config(&[("7", 0), ("*", 255), ("9", 1)], Some(3))).unwrap();
@@ -246,5 +284,45 @@ mod tests {
         let config = DataConfig { ignore_label: Some(1000), ..DataConfig::new(crate::DatasetKind::Masks) };
         let map = of(&config).unwrap();
         assert_eq!([0, 1, 2, 255, 1000].map(|v| map.class(v)), [Some(0), Some(1), None, None, Some(255)]);
+    }
+
+    #[test]
+    fn an_ignored_value_is_no_class() {
+        let names = ["a", "b"].map(String::from);
+        let masks = |ignore_label| DataConfig { ignore_label, ..DataConfig::new(crate::DatasetKind::Masks) };
+        let error = LabelMap::of_config(&masks(Some(1)), &names).unwrap_err().to_string();
+        assert!(error.contains("ignore_label") && error.contains("\"b\"") && error.contains("label_map"), "{error}");
+        let map = |class| Some([("1".to_string(), class), ("*".to_string(), 0)].into_iter().collect());
+        let both = |class, ignore| DataConfig { label_map: map(class), ..masks(ignore) };
+        let error = LabelMap::of_config(&both(0, Some(1)), &names).unwrap_err().to_string();
+        assert!(error.contains("label_map") && error.contains("ignore_label = 1"), "{error}");
+        for (class, ignore, found) in [(255, Some(1), 255), (0, None, 0), (0, Some(2), 0)] {
+            assert_eq!(LabelMap::of_config(&both(class, ignore), &names).unwrap().class(1), Some(found));
+        }
+        // 255 is ignored without being named, and may be named as a class.
+        let map = Some([("255".to_string(), 1)].into_iter().collect());
+        let map = LabelMap::of_config(&DataConfig { label_map: map, ..masks(None) }, &names).unwrap();
+        assert_eq!((map.class(255), map.class(0)), (Some(1), None));
+    }
+
+    #[test]
+    fn what_to_do_about_a_value_depends_on_the_map() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("label.png");
+        ::image::GrayImage::from_pixel(2, 1, ::image::Luma([12])).save(&file).unwrap();
+        let recipe = DataConfig {
+            label_map: Some([("7".to_string(), 0)].into_iter().collect()),
+            ..DataConfig::new(crate::DatasetKind::Masks)
+        };
+        let camvid = crate::DatasetKind::Camvid.label_map().unwrap();
+        for (map, words, not) in [
+            (LabelMap::plain(3, None), "`ignore_label`", "no entry"),
+            (LabelMap::of_config(&recipe, &["a".into()]).unwrap(), "\"12\" = 255", "`ignore_label`"),
+            (camvid, "0 to 10, and 11 for void", "`ignore_label`"),
+        ] {
+            let error = map.read(&file).unwrap_err().to_string();
+            assert!(error.contains("column 0, row 0") && error.contains("label 12"), "{error}");
+            assert!(error.contains(words) && !error.contains(not), "{error}");
+        }
     }
 }

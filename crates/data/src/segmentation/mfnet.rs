@@ -8,6 +8,7 @@ use super::labels::LabelMap;
 use super::pairs::{self, Pair};
 use crate::image::Samples;
 use crate::{DataError, Image, decode};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// In the order of the label values; 0 is what has no other class.
@@ -18,7 +19,7 @@ pub const CLASSES: [&str; 9] =
 const FLIPPED: &str = "_flip";
 
 pub fn map() -> LabelMap {
-    LabelMap::plain(CLASSES.len(), None)
+    LabelMap::plain(CLASSES.len(), None).fixed("0 to 8")
 }
 
 pub fn splits(root: &Path) -> Vec<String> {
@@ -57,6 +58,15 @@ pub fn pairs(root: &Path, split: &str) -> Result<Vec<Pair>, DataError> {
     pairs::listed(&list)?.into_iter().map(pair).collect()
 }
 
+/// For each image the place of the first one of its scene: a name and the same with `_flip` are one scene, whether the
+/// mirrored image has a file or is made.
+pub fn scenes(pairs: &[Pair]) -> Vec<usize> {
+    let mut first: HashMap<String, usize> = HashMap::new();
+    let stem = |pair: &Pair| pair.image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = |pair: &Pair| stem(pair).trim_end_matches(FLIPPED).to_string();
+    pairs.iter().enumerate().map(|(place, pair)| *first.entry(name(pair)).or_insert(place)).collect()
+}
+
 pub fn msrs_splits(root: &Path) -> Vec<String> {
     let mut names = pairs::present(&["train", "test"], |s| root.join(s).join("vi").is_dir());
     if names.iter().any(|name| name == "test") {
@@ -92,27 +102,30 @@ pub fn msrs_pairs(root: &Path, split: &str) -> Result<Vec<Pair>, DataError> {
     Ok(out)
 }
 
-/// `colour` with the image in the file `thermal` as its fourth channel; `path` is the colour image's.
+/// `colour` with the image in the file `thermal` as its fourth channel, with the depth of both where it is one; `path`
+/// is the colour image's. Thermal images of three or four channels become grey as all images do.
 pub fn join(path: &Path, colour: &Image, thermal: &Path) -> Result<Image, DataError> {
     let name = thermal.display().to_string();
     let other = decode::read(thermal)?;
     let (w, h) = (colour.width(), colour.height());
     if (other.width(), other.height()) != (w, h) {
         let (ow, oh) = (other.width(), other.height());
-        let reason = format!("it is {ow}x{oh} while {} is {w}x{h} (width x height)", path.display());
-        return Err(DataError::image(name, reason));
+        let reason = format!(
+            "it is {ow}x{oh} while {} is {w}x{h} (width x height): the two are one scene, pixel by pixel",
+            path.display()
+        );
+        return Err(DataError::layout(thermal, reason));
     }
-    if let (Samples::U8(rgb), 3, Samples::U8(t), 1) =
-        (colour.samples(), colour.channels(), other.samples(), other.channels())
-    {
-        let joined = rgb.as_chunks::<3>().0.iter().zip(t).flat_map(|(&[r, g, b], &t)| [r, g, b, t]).collect();
-        return Image::new(&name, w, h, 4, Samples::U8(joined));
-    }
-    // Other depths and channel counts: through values in 0..=1.
     let area = w * h;
     let mut planes = vec![0.0; 4 * area];
     colour.write_planes(&path.display().to_string(), 3, &mut planes[..3 * area])?;
     other.write_planes(&name, 1, &mut planes[3 * area..])?;
-    let joined = (0..4 * area).map(|i| planes[i % 4 * area + i / 4]).collect();
-    Image::new(&name, w, h, 4, Samples::F32(joined))
+    let joined = (0..4 * area).map(|i| planes[i % 4 * area + i / 4]);
+    // Single precision tells all values of 16 bits apart, so they come back as they were.
+    let samples = match (colour.samples(), other.samples()) {
+        (Samples::U8(_), Samples::U8(_)) => Samples::U8(joined.map(|x| (x * 255.0).round() as u8).collect()),
+        (Samples::U16(_), Samples::U16(_)) => Samples::U16(joined.map(|x| (x * 65535.0).round() as u16).collect()),
+        _ => Samples::F32(joined.collect()),
+    };
+    Image::new(&name, w, h, 4, samples)
 }

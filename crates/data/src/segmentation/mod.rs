@@ -35,6 +35,8 @@ pub struct MaskSet {
     classes: Vec<String>,
     map: LabelMap,
     pairs: Vec<Pair>,
+    /// The first image of each image's scene; empty where each is a scene of its own.
+    scenes: Vec<usize>,
 }
 
 /// The most classes: a label is one byte, and 255 is [`Mask::IGNORED`].
@@ -56,10 +58,11 @@ pub(crate) fn detect(root: &Path) -> Option<DatasetKind> {
     let has = |path: &str| root.join(path).exists();
     let rules = [
         (has("leftImg8bit") && has("gtFine"), DatasetKind::Cityscapes),
+        // Before MFNet: lists beside `images/train` are those of other programs.
+        (!plain::splits(root).is_empty(), DatasetKind::Masks),
         (has("images") && has("labels") && has("train.txt"), DatasetKind::Mfnet),
         (has("train/vi") && has("train/Segmentation_labels"), DatasetKind::Msrs),
         (has("train") && has("trainannot"), DatasetKind::Camvid),
-        (!plain::splits(root).is_empty(), DatasetKind::Masks),
     ];
     rules.into_iter().find(|(found, _)| *found).map(|(_, kind)| kind)
 }
@@ -104,6 +107,17 @@ impl DatasetKind {
             _ => None,
         }
     }
+
+    /// From the values of label files to classes, where every data set of this kind has the same: those of
+    /// [`Self::class_names`].
+    pub fn label_map(self) -> Option<LabelMap> {
+        match self {
+            Self::Camvid => Some(camvid::map()),
+            Self::Cityscapes => Some(cityscapes::map()),
+            Self::Mfnet | Self::Msrs => Some(mfnet::map()),
+            _ => None,
+        }
+    }
 }
 
 impl MaskSet {
@@ -118,21 +132,23 @@ impl MaskSet {
             let remedy = "give the folder of the data set under [data] as `path`".to_string();
             return Err(DataError::MissingFolder { path: root.to_path_buf(), remedy });
         }
-        let fixed = |names: &[&str]| names.iter().map(|name| (*name).to_string()).collect::<Vec<_>>();
-        let (classes, map, pairs) = match config.dataset {
-            DatasetKind::Camvid => (fixed(&camvid::CLASSES), camvid::map(), camvid::pairs(root, split)?),
-            DatasetKind::Cityscapes => {
-                (fixed(&cityscapes::CLASSES), cityscapes::map(), cityscapes::pairs(root, split)?)
-            }
-            DatasetKind::Mfnet => (fixed(&mfnet::CLASSES), mfnet::map(), mfnet::pairs(root, split)?),
-            DatasetKind::Msrs => (fixed(&mfnet::CLASSES), mfnet::map(), mfnet::msrs_pairs(root, split)?),
+        let pairs = match config.dataset {
+            DatasetKind::Camvid => camvid::pairs(root, split)?,
+            DatasetKind::Cityscapes => cityscapes::pairs(root, split)?,
+            DatasetKind::Mfnet => mfnet::pairs(root, split)?,
+            DatasetKind::Msrs => mfnet::msrs_pairs(root, split)?,
+            _ => Vec::new(),
+        };
+        let (classes, map, pairs) = match (config.dataset.class_names(), config.dataset.label_map()) {
+            (Some(names), Some(map)) => (names.iter().map(|name| (*name).to_string()).collect(), map, pairs),
             _ => {
                 let classes = plain::classes(root, config.classes.as_deref())?;
-                let map = LabelMap::of_config(config, classes.len())?;
+                let map = LabelMap::of_config(config, &classes)?;
                 (classes, map, plain::pairs(root, split)?)
             }
         };
-        Ok(Self { classes, map, pairs })
+        let scenes = if config.dataset == DatasetKind::Mfnet { mfnet::scenes(&pairs) } else { Vec::new() };
+        Ok(Self { classes, map, pairs, scenes })
     }
 
     /// The path of image `index`.
@@ -182,6 +198,16 @@ impl Dataset for MaskSet {
         let pair = &self.pairs[index];
         let turned = if pair.flip { " (mirrored)" } else { "" };
         format!("{}{turned}", pair.image.display())
+    }
+
+    /// Without its label file, which may not fit.
+    fn size(&self, index: usize) -> Result<[usize; 2], DataError> {
+        let image = decode::read(&self.pairs[index].image)?;
+        Ok([image.height(), image.width()])
+    }
+
+    fn scene(&self, index: usize) -> usize {
+        self.scenes.get(index).copied().unwrap_or(index)
     }
 
     fn load(&self, index: usize) -> Result<Sample, DataError> {

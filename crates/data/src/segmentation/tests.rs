@@ -1,6 +1,7 @@
 //! Plain folders of masks: loading, batches, faults. The layouts of published sets are in `layouts`.
 
 mod layouts;
+mod thermal;
 
 use super::*;
 use crate::config::{Photometric, ResizeConfig, Size, ViewConfig};
@@ -236,7 +237,7 @@ fn damaged_files_may_be_skipped_and_wrong_labels_may_not() {
     assert_eq!(summary.classes[1], ("b".to_string(), 3));
     save_mask(&root.path().join("train/labels/2.png"), (6, 4), |_, _| 9);
     assert!(error(&config).contains("label 9"));
-    // Opening passes over wrong labels at the front, so that all of them can be listed.
+    // Opening reads no label file, so that all wrong ones can be listed.
     save_mask(&root.path().join("train/labels/0.png"), (6, 4), |_, _| 8);
     let summary = summarize(config.open_split("train", 0).unwrap().dataset.as_ref(), 3);
     let errors: Vec<String> = summary.corrupt.iter().map(|s| s.error.clone()).collect();
@@ -270,6 +271,10 @@ fn the_other_folder_order_and_grey_images_work() {
         save_mask(&at(&format!("masks/{split}/a.b.png")), (5, 3), |x, _| (x % 2) as u8);
     }
     std::fs::write(at("classes.txt"), "a\nb").unwrap();
+    assert_eq!(detect(root.path()), Some(DatasetKind::Masks));
+    // Lists of another program beside them do not make it MFNet.
+    std::fs::rename(at("masks"), at("labels")).unwrap();
+    std::fs::write(at("train.txt"), "images/train/a.b.png").unwrap();
     assert_eq!(detect(root.path()), Some(DatasetKind::Masks));
     let config = DataConfig::detect(root.path());
     assert_eq!(config.split_names(), ["train", "val", "test"]);
