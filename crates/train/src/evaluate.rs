@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use burn::prelude::*;
 use serde::Serialize;
 use subband_data::Loader;
+use subband_metrics::Protocol;
 use subband_models::Network;
 
 use crate::TrainError;
@@ -15,10 +16,13 @@ use crate::setup::Role;
 use crate::task::{self, Judge};
 
 /// What one evaluation found. JSON: one flat object of counts and figures, with `classes` where there are some.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// Counts: `correct`, `correct5` and `total` images of a classification; `images`, `pixels` and `ignored` pixels of
-    /// a segmentation.
+    /// What counts, of a segmentation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Counts: `correct`, `correct5` and `total` images of a classification; `images`, `pixels`, `ignored` pixels and
+    /// `void` predictions (pixels without a predicted class) of a segmentation.
     #[serde(flatten)]
     pub counts: BTreeMap<String, usize>,
     /// Figures; those in percent are from 0 to 100.
@@ -27,6 +31,9 @@ pub struct Evaluation {
     /// The figures of every class, where the task has them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<ClassScores>,
+    /// The figures of groups of classes, where the protocol has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<ClassScores>,
 }
 
 impl Evaluation {
@@ -40,7 +47,8 @@ impl Evaluation {
 /// `options` are for segmenters.
 ///
 /// # Errors
-/// Corrupt images, shapes that do not fit the network, labels of another task, options out of their ranges, no images.
+/// Corrupt images, shapes that do not fit the network, labels of another task, options out of their ranges, no images,
+/// no pixel that counts.
 pub fn evaluate(network: &Network, loader: &Loader, options: &EvaluateRecipe) -> Result<Evaluation, TrainError> {
     let (task, classes) = (loader.dataset().task(), loader.dataset().classes().to_vec());
     task::check(task, "network", network.name())?;
@@ -109,5 +117,12 @@ pub(crate) fn evaluate_each(
             return Err(TrainError::Stopped { arm: first.role.name().into(), step: 0 });
         }
     }
-    tallies.into_iter().map(|tally| tally.result()).collect()
+    // Which images they are is known here only.
+    let named = |error| match error {
+        TrainError::Wiring(reason) => {
+            TrainError::Wiring(format!("{reason}; the first image is {}", loader.dataset().describe(0)))
+        }
+        other => other,
+    };
+    tallies.into_iter().map(|tally| tally.result().map_err(named)).collect()
 }

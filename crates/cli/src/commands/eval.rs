@@ -3,7 +3,7 @@ use subband_data::{DataConfig, DatasetKind, Normalize, ResizeConfig, Task};
 use subband_models::{Network, NetworkConfig, weights};
 use subband_seed::Stream;
 use subband_train::robustness::{SplitRobustness, tables_of};
-use subband_train::{EvaluateMode, EvaluateRecipe, Evaluation, Figure, Table, evaluate};
+use subband_train::{ClassScores, EvaluateMode, EvaluateRecipe, Evaluation, Figure, Table, evaluate};
 
 use super::robustness::{Watch, frost_note, selection};
 use super::{print, print_json};
@@ -108,22 +108,31 @@ fn size(name: &str, text: &str) -> Result<[usize; 2], Failure> {
     })
 }
 
-/// The figures for people: a line, and a table of the classes where there are some.
+/// The figures for people: a line, and tables of the classes and of groups of them where there are some.
 fn text(network: &str, result: &Evaluation) -> String {
     let count = |name: &str| result.counts.get(name).copied().unwrap_or(0);
     if result.classes.is_empty() {
         return format!("{network}: {} of {} images correct, {}\n", count("correct"), count("total"), result.scores);
     }
-    let names: Vec<&str> = result.classes[0].scores.iter().map(|(name, _)| name).collect();
+    let protocol = result.protocol.map(|protocol| format!(" (protocol {protocol})")).unwrap_or_default();
+    let tables = [rows("class", &result.classes), rows("category", &result.categories)];
+    let tables: Vec<String> = tables.into_iter().flatten().map(|table| table.to_string()).collect();
+    format!("{network}: {} images, {}{protocol}\n{}", count("images"), result.scores, tables.join("\n"))
+}
+
+/// A line for each class; nothing without classes.
+fn rows(title: &str, classes: &[ClassScores]) -> Option<Table> {
+    let first = classes.first()?;
+    let names: Vec<&str> = first.scores.iter().map(|(name, _)| name).collect();
     let labels = names.iter().map(|name| Figure::named(name).map_or(*name, |figure| figure.label));
-    let header: Vec<&str> = std::iter::once("class").chain(labels).collect();
+    let header: Vec<&str> = std::iter::once(title).chain(labels).collect();
     let mut table = Table::new("", &header);
-    for class in &result.classes {
+    for class in classes {
         let figure = |value: f64| if value.is_finite() { format!("{value:.2}") } else { "-".into() };
         let figures = names.iter().map(|name| class.scores.get(name).map_or("-".into(), figure));
         table.row(std::iter::once(class.name.clone()).chain(figures));
     }
-    format!("{network}: {} images, {}\n{table}", count("images"), result.scores)
+    Some(table)
 }
 
 /// A data set by name, or whatever lies in a folder.

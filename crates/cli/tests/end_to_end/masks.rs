@@ -37,6 +37,7 @@ fn segmentation_networks_are_evaluated_class_by_class() {
     let plain = json(&[]);
     assert_eq!((&plain["images"], &plain["pixels"], &plain["ignored"]), (&2.into(), &(81 * 31).into(), &81.into()));
     let ious: Vec<f64> = (0..2).map(|class| plain["classes"][class]["iou"].as_f64().unwrap()).collect();
+    assert_eq!(plain["protocol"], "standard");
     assert!((plain["miou"].as_f64().unwrap() - (ious[0] + ious[1]) / 2.0).abs() < 1e-9);
     // The size of the batch changes nothing; other views of the image change the loss.
     assert_eq!(json(&["--batch", "1"]), plain);

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use subband_metrics::Protocol;
 
 use super::{ClassScores, PromptResult, Scores, SeedSummary};
 use crate::recipe::label;
@@ -178,6 +179,9 @@ pub struct RunSummary {
     pub finished: bool,
     /// Test images.
     pub test_images: usize,
+    /// What counts, of segmentations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
     /// The teacher, if there is one.
     pub teacher: Option<TeacherResult>,
     /// The frequency prompts, if the run learns them.

@@ -27,13 +27,16 @@ const fn share(name: &'static str, label: &'static str, of_images: bool) -> Figu
 }
 
 /// The known figures; of those that an evaluation has, the first is its primary one.
-const FIGURES: [Figure; 7] = [
+const FIGURES: [Figure; 10] = [
     share("top1", "top-1", true),
     share("top5", "top-5", true),
     share("miou", "mIoU", false),
+    share("miou_categories", "mIoU of categories", false),
+    share("miou_plain", "mIoU where no class is absent", false),
     share("iou", "IoU", false),
     share("macc", "mean accuracy", false),
     share("accuracy", "pixel accuracy", false),
+    share("precision", "precision", false),
     Figure { name: "loss", label: "cross-entropy", percent: false, of_images: false },
 ];
 

@@ -133,7 +133,6 @@ impl Images {
     pub fn under(&self, condition: Condition) -> Result<Loader, TrainError> {
         let mut dataset = Arc::clone(&self.dataset);
         if let Condition::Corrupted(corruption, severity) = condition {
-            // Around the whole data set, so that a choice of images corrupts none of them differently.
             let corrupted = Corrupted::new(dataset, corruption, severity, self.seed);
             dataset = match &self.frost.pictures {
                 Some(pictures) => Arc::new(corrupted.with_frost(Arc::clone(pictures))),

@@ -62,7 +62,7 @@ impl SplitRobustness {
     /// Evaluates a network on the clean images and under every corruption.
     ///
     /// # Errors
-    /// As [`crate::evaluate()`]; images that cannot be corrupted (smaller than 32 x 32, more than 8 bits).
+    /// As [`crate::evaluate()`]; images that cannot be corrupted (smaller than 32 x 32).
     pub fn measure(
         &self,
         network: &Network,

@@ -69,7 +69,8 @@ fn fresh(names: &[&str], severities: &[u8], weights: [&str; 2]) -> RobustnessRec
 
 fn found(top1: f64) -> Evaluation {
     let counts = [("total".to_string(), 4)].into();
-    Evaluation { counts, scores: Scores::new([("top1", top1), ("loss", f64::INFINITY)]), classes: Vec::new() }
+    let scores = Scores::new([("top1", top1), ("loss", f64::INFINITY)]);
+    Evaluation { counts, scores, ..Evaluation::default() }
 }
 
 fn missing(file: &RecordFile, grid: &CorruptionGrid, slug: &str) -> Vec<String> {

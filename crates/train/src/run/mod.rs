@@ -106,6 +106,7 @@ impl Runner<'_> {
             name: recipe.name.clone(),
             finished: false,
             test_images: self.setup.splits.test.len(),
+            protocol: self.setup.judge.protocol(),
             teacher: None,
             prompts: None,
             arms: Vec::new(),

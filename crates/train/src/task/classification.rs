@@ -52,7 +52,7 @@ impl Tally {
         Evaluation {
             counts: counts.map(|(name, count)| (name.to_string(), count)).into(),
             scores: Scores::new([("top1", figures.top1), ("top5", figures.top5), ("loss", loss)]),
-            classes: Vec::new(),
+            ..Evaluation::default()
         }
     }
 }

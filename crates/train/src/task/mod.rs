@@ -14,6 +14,7 @@ use std::sync::Arc;
 use burn::prelude::*;
 use subband_data::{Mask, Targets, Task};
 use subband_distill::Labels;
+use subband_metrics::Protocol;
 use subband_models::{Features, Mode, Network, NetworkConfig, network_names};
 use subband_seed::Stream;
 
@@ -152,6 +153,11 @@ impl Judge {
         Self { options: EvaluateRecipe { protocol, ..EvaluateRecipe::default() }, ..self.clone() }
     }
 
+    /// What counts, of a segmentation.
+    pub fn protocol(&self) -> Option<Protocol> {
+        (self.task == Task::Segmentation).then(|| self.options.protocol.unwrap_or_default())
+    }
+
     /// Nothing counted yet.
     ///
     /// # Errors
@@ -160,7 +166,7 @@ impl Judge {
         Ok(match self.task {
             Task::Classification => Tally::Classification(Default::default()),
             Task::Segmentation => {
-                let protocol = self.options.protocol.unwrap_or_default();
+                let protocol = self.protocol().unwrap_or_default();
                 Tally::Segmentation(segmentation::Tally::new(&self.classes, protocol)?)
             }
         })
@@ -233,7 +239,7 @@ impl Tally {
     /// The figures.
     ///
     /// # Errors
-    /// No images.
+    /// No images, no pixel that counts.
     pub fn result(self) -> Result<Evaluation, TrainError> {
         if self.images() == 0 {
             return Err(TrainError::Wiring("there are no images to evaluate".into()));

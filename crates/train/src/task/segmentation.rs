@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use subband_data::Mask;
 use subband_distill::Labels;
 use subband_kernels::loss::pixel_cross_entropy;
-use subband_metrics::{Protocol, Segmentation};
+use subband_metrics::{CategoryFigures, ClassFigures, Protocol, Segmentation, SegmentationResult};
 use subband_models::Features;
 
 use super::classification::negative_log;
@@ -88,22 +88,65 @@ impl Tally {
     }
 
     /// The figures.
+    ///
+    /// # Errors
+    /// No pixel that counts.
     pub fn result(self) -> Result<Evaluation, TrainError> {
         let found = self.counts.result(self.protocol).map_err(TrainError::Wiring)?;
-        let loss = self.loss / self.pixels as f64;
-        let scores = [("miou", found.miou), ("macc", found.macc), ("accuracy", found.accuracy), ("loss", loss)];
+        if found.per_class.iter().all(|class| class.iou.is_none()) {
+            return Err(nothing_counts(&found));
+        }
         let figure = |value: Option<f64>| value.unwrap_or(f64::NAN);
-        let class = |(name, of): (String, subband_metrics::ClassFigures)| ClassScores {
-            name,
-            scores: Scores::new([("iou", figure(of.iou)), ("accuracy", figure(of.accuracy))]),
+        // What that code's authors call the accuracy of a class.
+        let with_precision = self.protocol == Protocol::MfnetRepository;
+        let class = |(name, of): (String, ClassFigures)| {
+            let precision = with_precision.then(|| ("precision", figure(of.precision)));
+            let others = [("iou", figure(of.iou)), ("accuracy", figure(of.accuracy))];
+            ClassScores { name, scores: Scores::new(others.into_iter().chain(precision)) }
         };
-        let counts = [("images", self.images), ("pixels", self.pixels), ("ignored", found.ignored as usize)];
+        let category = |of: &CategoryFigures| {
+            ClassScores { name: of.name.clone(), scores: Scores::new([("iou", figure(of.iou))]) }
+        };
+        let counts = [
+            ("images", self.images),
+            ("pixels", self.pixels),
+            ("ignored", found.ignored as usize),
+            ("void", found.void as usize),
+        ];
         Ok(Evaluation {
+            protocol: Some(self.protocol),
             counts: counts.map(|(name, count)| (name.to_string(), count)).into(),
-            scores: Scores::new(scores),
+            scores: scores(&found, self.loss / self.pixels as f64),
+            categories: found.categories.iter().map(category).collect(),
             classes: self.classes.into_iter().zip(found.per_class).map(class).collect(),
         })
     }
+}
+
+/// The figures of all classes together. Those that a protocol leaves undefined are not among them.
+fn scores(found: &SegmentationResult, loss: f64) -> Scores {
+    let common = [("miou", found.miou), ("macc", found.macc), ("accuracy", found.accuracy), ("loss", loss)];
+    let plain = found.miou_plain.filter(|_| found.protocol == Protocol::MfnetRtfnet);
+    let own = [("miou_categories", found.miou_categories), ("miou_plain", plain)];
+    Scores::new(common.into_iter().chain(own.into_iter().filter_map(|(name, value)| Some((name, value?)))))
+}
+
+/// The error for images of which no figure can be given.
+fn nothing_counts(found: &SegmentationResult) -> TrainError {
+    let all = found.pixels + found.ignored;
+    TrainError::Wiring(match found.pixels {
+        0 => format!(
+            "all {all} pixels of {} images are ignored, so there is nothing to judge by: check `label_map` and \
+             `ignore_label` under [data], and whether the labels of this split are published (those of Cityscapes' test \
+             split are not: evaluate on val)",
+            found.images
+        ),
+        _ => format!(
+            "no pixel of {} images is, or is predicted as, a class that counts under the protocol `{}`: choose another \
+             protocol, or check the labels",
+            found.images, found.protocol
+        ),
+    })
 }
 
 /// The predicted class of each row of `k` values, and the sum of the rows' losses.

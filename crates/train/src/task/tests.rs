@@ -134,6 +134,69 @@ fn figures_of_pixels_are_those_of_the_confusion_matrix() {
     assert!(tally.result().is_err());
 }
 
+/// The figures of an image of one row whose pixels have the classes `truth` and are predicted as `predicted`.
+fn row(protocol: &str, truth: &[u8], predicted: &[u8]) -> Result<Evaluation, TrainError> {
+    let protocol: Protocol = protocol.parse().unwrap();
+    let k = protocol.classes().unwrap_or(3);
+    let options = EvaluateRecipe { protocol: Some(protocol), ..EvaluateRecipe::default() };
+    let judge = Judge { task: Task::Segmentation, classes: (0..k).map(|c| c.to_string()).collect(), options };
+    let mut scores = vec![0.0; k * truth.len()];
+    predicted.iter().enumerate().for_each(|(at, class)| scores[usize::from(*class) * truth.len() + at] = 9.0);
+    let logits = map(&scores, [1, k, 1, truth.len()], &Device::flex());
+    let mut tally = judge.tally().unwrap();
+    let mask = Mask::new("made up", truth.len(), 1, truth.to_vec()).unwrap();
+    tally.add(&features(logits, None), &Targets::Masks(vec![Arc::new(mask)])).unwrap();
+    tally.result()
+}
+
+#[test]
+fn protocols_bring_figures_of_their_own() {
+    let names = |found: &Evaluation| found.scores.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+    let common = ["miou", "macc", "accuracy", "loss"];
+    let standard = row("standard", &[0, 1, 2, 2], &[0, 1, 2, 1]).unwrap();
+    assert_eq!((names(&standard), standard.protocol), (common.map(String::from).to_vec(), Some(Protocol::Standard)));
+    assert!(standard.categories.is_empty() && standard.classes[0].scores.get("precision").is_none());
+    // Two classes of one category taken for each other: road and sidewalk are both flat.
+    let street = row("cityscapes", &[0, 1, 11], &[1, 0, 11]).unwrap();
+    assert_eq!((street.scores.get("miou"), street.scores.get("miou_categories")), (Some(100.0 / 3.0), Some(100.0)));
+    let flat = &street.categories[0];
+    assert_eq!((flat.name.as_str(), flat.scores.get("iou"), street.categories.len()), ("flat", Some(100.0), 7));
+    let json = serde_json::to_value(&street).unwrap();
+    assert_eq!((&json["protocol"], &json["void"]), (&"cityscapes".into(), &0.into()));
+    // All nine classes, or all but the last.
+    let all: Vec<u8> = (0..9).collect();
+    let whole = row("mfnet-rtfnet", &all, &[0, 1, 2, 3, 4, 5, 6, 7, 7]).unwrap();
+    assert_eq!(whole.scores.get("miou_plain"), whole.scores.get("miou"));
+    let part = row("mfnet-rtfnet", &all[..8], &all[..8]).unwrap();
+    assert_eq!((part.scores.get("miou_plain"), part.scores.get("miou")), (None, Some(800.0 / 9.0)));
+    let repository = row("mfnet-repository", &[1, 2, 2, 2], &[1, 1, 2, 2]).unwrap();
+    let precision = |class: usize| repository.classes[class].scores.get("precision").unwrap();
+    assert_eq!((precision(1), precision(2)), (50.0, 100.0));
+    assert!(precision(3).is_nan() && !names(&repository).contains(&"miou_plain".to_string()));
+}
+
+#[test]
+fn images_of_which_nothing_counts_are_an_error() {
+    let error = row("standard", &[255; 6], &[0; 6]).unwrap_err().to_string();
+    assert!(["all 6 pixels of 1 images", "label_map", "test split"].iter().all(|word| error.contains(word)), "{error}");
+    let error = row("mfnet-foreground", &[0; 4], &[0; 4]).unwrap_err().to_string();
+    assert!(error.contains("`mfnet-foreground`"), "{error}");
+    assert_eq!(row("mfnet-foreground", &[0; 4], &[0, 0, 1, 0]).unwrap().scores.get("miou"), Some(0.0));
+}
+
+/// The crate that reads Cityscapes and the one that counts it know its labels apart from each other.
+#[test]
+fn cityscapes_has_one_table_of_labels() {
+    let kind = subband_data::DatasetKind::Cityscapes;
+    let names: Vec<&str> = subband_metrics::cityscapes::class_names().collect();
+    assert_eq!(kind.class_names().unwrap(), names);
+    let map = kind.label_map().unwrap();
+    for id in 0..=255 {
+        let class = subband_metrics::cityscapes::train_id(id).unwrap_or(Mask::IGNORED);
+        assert_eq!(map.class(id.into()), Some(class), "{id}");
+    }
+}
+
 #[test]
 fn protocols_that_do_not_fit_the_classes_are_refused() {
     let mut judge = judge();

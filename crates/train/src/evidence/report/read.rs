@@ -31,6 +31,8 @@ pub(super) struct Run {
     /// Several seeds; empty for one.
     pub seeds: Vec<u64>,
     pub test_images: Option<f64>,
+    /// What counts in segmentations, by name.
+    pub protocol: Option<String>,
     /// Names of the test figures, the primary one first.
     pub figures: Vec<Figure>,
     pub prompts: Option<PromptResult>,
@@ -140,6 +142,7 @@ pub(super) fn run(dir: &Path) -> Result<Run, ReportError> {
         run.name = string(results, "name").unwrap_or_default();
         run.teacher = results.get("teacher").filter(|value| value.is_object()).map(teacher_summary);
         run.test_images = number(results, "test_images");
+        run.protocol = string(results, "protocol");
         if let Some(arms) = results.get("arms").and_then(Value::as_array) {
             run.arms = arms.iter().map(arm_summary).collect();
         }

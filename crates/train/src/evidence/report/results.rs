@@ -68,9 +68,10 @@ fn note(run: &Run) -> String {
     };
     let mut note = format!(
         "<p class=\"note\">{} in per cent, differences in percentage points. “Best epoch” is chosen by {} on the \
-         validation images, never by the test images. Adapters exist only during training.{}",
+         validation images, never by the test images. Adapters exist only during training.{}{}",
         capital(&labels),
         run.primary().label,
+        run.protocol.as_deref().map(counted_by).unwrap_or_default(),
         chance(run)
     );
     let skipped = run.arms.iter().filter_map(|arm| arm.skipped).fold(0.0, f64::max);
@@ -78,6 +79,11 @@ fn note(run: &Run) -> String {
         let _ = write!(note, " {} training images could not be decoded and were left out.", grouped(skipped));
     }
     note + "</p>"
+}
+
+/// Under which protocol pixels were counted.
+fn counted_by(protocol: &str) -> String {
+    format!(" Pixels are counted by the protocol <code>{}</code>.", escape(protocol))
 }
 
 /// How far the figures can be trusted.

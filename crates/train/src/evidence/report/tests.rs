@@ -173,7 +173,7 @@ fn segmentations_are_told_by_their_own_figures_class_by_class() {
         )
     };
     let results = format!(
-        "{{\"name\":\"streets\",\"finished\":true,\"test_images\":101,\"arms\":[{},{}]}}",
+        "{{\"name\":\"streets\",\"finished\":true,\"test_images\":101,\"protocol\":\"cityscapes\",\"arms\":[{},{}]}}",
         arm("student alone", "student-alone", 40.25, "null"),
         arm("CWD", "cwd", 42.5, "31.75")
     );
@@ -191,6 +191,7 @@ fn segmentations_are_told_by_their_own_figures_class_by_class() {
         "Pixel accuracy of the classes",
         "aria-label=\"Test mIoU of every arm\"",
         "how far another seed would move",
+        "counted by the protocol <code>cityscapes</code>",
     ] {
         assert!(html.contains(part), "{part}\n{html}");
     }
