@@ -143,7 +143,7 @@ impl From<DataError> for Failure {
             DataError::Size { .. } => ("for example --set data.resize=32", USAGE),
             DataError::Config { .. } | DataError::Channels { .. } => ("correct the recipe's [data] table", USAGE),
             DataError::Corruption { .. } => {
-                ("images are corrupted at their own size: 8 bits and 32x32 or more; severities are 1 to 5", USAGE)
+                ("images are corrupted at their own size: 32x32 pixels or more; severities are 1 to 5", USAGE)
             }
             DataError::Download { .. } => ("check the network connection, or put the file there by hand", FAILED),
             _ => ("`subband data inspect` looks into a data set", FAILED),

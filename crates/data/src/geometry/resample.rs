@@ -3,7 +3,7 @@
 use crate::DataError;
 use crate::config::Filter;
 use crate::image::{Image, Samples};
-use fast_image_resize as fir;
+use subband_resample::{Depth, Pixels};
 
 /// The `width` x `height` pixels from (`x`, `y`) on, black outside the image.
 pub(super) fn cut(image: &Image, x: isize, y: isize, width: usize, height: usize) -> Image {
@@ -61,7 +61,6 @@ pub(super) fn resample(
     size: [usize; 2],
     filter: Filter,
 ) -> Result<Image, DataError> {
-    let fail = |e: &dyn std::fmt::Display| DataError::image(name, format!("cannot be resized: {e}"));
     let [mut left, mut top, width, height] = window;
     // The resampler's window must lie inside, so what reaches beyond is padded with black first.
     let beyond = |low: f64, extent: f64, side: usize| {
@@ -76,55 +75,28 @@ pub(super) fn resample(
     top += pad_y as f64;
 
     let filter = match filter {
-        Filter::Bilinear => fir::FilterType::Bilinear,
-        Filter::Bicubic => fir::FilterType::CatmullRom,
+        Filter::Bilinear => subband_resample::Filter::Bilinear,
+        Filter::Bicubic => subband_resample::Filter::Bicubic,
     };
-    let options = fir::ResizeOptions::new()
-        .resize_alg(fir::ResizeAlg::Convolution(filter))
-        .crop(left, top, width.min(full_w as f64 - left), height.min(full_h as f64 - top))
-        .use_alpha(false);
-    let source = to_fir(&padded).map_err(|e| fail(&e))?;
-    let mut target = fir::images::Image::new(size[1] as u32, size[0] as u32, pixel_type(image));
-    fir::Resizer::new().resize(&source, &mut target, &options).map_err(|e| fail(&e))?;
-    Ok(Image::from_parts(size[1], size[0], image.channels(), from_fir(image, target)))
+    let window = [left, top, width.min(full_w as f64 - left), height.min(full_h as f64 - top)];
+    let resampled = to_pixels(&padded).resample(window, size, filter);
+    let resampled = resampled.map_err(|error| DataError::image(name, format!("cannot be resized: {error}")))?;
+    Ok(Image::from_parts(size[1], size[0], image.channels(), to_samples(resampled)))
 }
 
-fn pixel_type(image: &Image) -> fir::PixelType {
-    use fir::PixelType as P;
-    match (image.samples(), image.channels()) {
-        (Samples::U8(_), 1) => P::U8,
-        (Samples::U8(_), 3) => P::U8x3,
-        (Samples::U8(_), _) => P::U8x4,
-        (Samples::U16(_), 1) => P::U16,
-        (Samples::U16(_), 3) => P::U16x3,
-        (Samples::U16(_), _) => P::U16x4,
-        (Samples::F32(_), 1) => P::F32,
-        (Samples::F32(_), 3) => P::F32x3,
-        (Samples::F32(_), _) => P::F32x4,
-    }
-}
-
-fn to_fir(image: &Image) -> Result<fir::images::Image<'static>, fir::ImageBufferError> {
-    let (width, height, kind) = (image.width() as u32, image.height() as u32, pixel_type(image));
-    let bytes: Vec<u8> = match image.samples() {
-        Samples::U8(v) => return fir::images::Image::from_vec_u8(width, height, v.clone(), kind),
-        Samples::U16(v) => v.iter().flat_map(|x| x.to_ne_bytes()).collect(),
-        Samples::F32(v) => v.iter().flat_map(|x| x.to_ne_bytes()).collect(),
+fn to_pixels(image: &Image) -> Pixels {
+    let (depth, bytes) = match image.samples() {
+        Samples::U8(v) => (Depth::U8, v.clone()),
+        Samples::U16(v) => (Depth::U16, v.iter().flat_map(|x| x.to_ne_bytes()).collect()),
+        Samples::F32(v) => (Depth::F32, v.iter().flat_map(|x| x.to_ne_bytes()).collect()),
     };
-    // A fresh image is aligned for its pixel type, a vector of bytes need not be.
-    let mut out = fir::images::Image::new(width, height, kind);
-    out.buffer_mut().copy_from_slice(&bytes);
-    Ok(out)
+    Pixels { bytes, size: [image.height(), image.width()], channels: image.channels(), depth }
 }
 
-fn from_fir(like: &Image, image: fir::images::Image) -> Samples {
-    match like.samples() {
-        Samples::U8(_) => Samples::U8(image.into_vec()),
-        Samples::U16(_) => {
-            Samples::U16(image.buffer().as_chunks::<2>().0.iter().map(|b| u16::from_ne_bytes(*b)).collect())
-        }
-        Samples::F32(_) => {
-            Samples::F32(image.buffer().as_chunks::<4>().0.iter().map(|b| f32::from_ne_bytes(*b)).collect())
-        }
+fn to_samples(pixels: Pixels) -> Samples {
+    match pixels.depth {
+        Depth::U8 => Samples::U8(pixels.bytes),
+        Depth::U16 => Samples::U16(pixels.bytes.as_chunks().0.iter().map(|b| u16::from_ne_bytes(*b)).collect()),
+        Depth::F32 => Samples::F32(pixels.bytes.as_chunks().0.iter().map(|b| f32::from_ne_bytes(*b)).collect()),
     }
 }
