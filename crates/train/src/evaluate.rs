@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use burn::prelude::*;
 use serde::Serialize;
 use subband_data::Loader;
-use subband_metrics::Protocol;
 use subband_models::Network;
 
 use crate::TrainError;
@@ -20,7 +19,7 @@ use crate::task::{self, Judge};
 pub struct Evaluation {
     /// What counts, of a segmentation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<Protocol>,
+    pub protocol: Option<subband_metrics::Protocol>,
     /// Counts: `correct`, `correct5` and `total` images of a classification; `images`, `pixels`, `ignored` pixels and
     /// `void` predictions (pixels without a predicted class) of a segmentation.
     #[serde(flatten)]

@@ -3,7 +3,7 @@ use subband_data::{DataConfig, DatasetKind, Normalize, ResizeConfig, Task};
 use subband_models::{Network, NetworkConfig, weights};
 use subband_seed::Stream;
 use subband_train::robustness::{SplitRobustness, tables_of};
-use subband_train::{ClassScores, EvaluateMode, EvaluateRecipe, Evaluation, Figure, Table, evaluate};
+use subband_train::{EvaluateMode, EvaluateRecipe, Evaluation, Figure, Table, evaluate};
 
 use super::robustness::{Watch, frost_note, selection};
 use super::{print, print_json};
@@ -121,7 +121,7 @@ fn text(network: &str, result: &Evaluation) -> String {
 }
 
 /// A line for each class; nothing without classes.
-fn rows(title: &str, classes: &[ClassScores]) -> Option<Table> {
+fn rows(title: &str, classes: &[subband_train::ClassScores]) -> Option<Table> {
     let first = classes.first()?;
     let names: Vec<&str> = first.scores.iter().map(|(name, _)| name).collect();
     let labels = names.iter().map(|name| Figure::named(name).map_or(*name, |figure| figure.label));
