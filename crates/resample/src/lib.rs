@@ -120,9 +120,7 @@ mod tests {
                 let half = pixels.resample([0.0, 0.0, 4.0, 1.0], [1, 2], Filter::Bilinear).unwrap();
                 let found: Vec<f32> = match depth {
                     Depth::U8 => half.bytes.iter().map(|b| f32::from(*b)).collect(),
-                    Depth::U16 => {
-                        half.bytes.as_chunks().0.iter().map(|b| f32::from(u16::from_ne_bytes(*b))).collect()
-                    }
+                    Depth::U16 => half.bytes.as_chunks().0.iter().map(|b| f32::from(u16::from_ne_bytes(*b))).collect(),
                     Depth::F32 => half.bytes.as_chunks().0.iter().map(|b| f32::from_ne_bytes(*b)).collect(),
                 };
                 assert_eq!((half.size, found.len()), ([1, 2], 2 * channels));

@@ -104,8 +104,9 @@ impl Tally {
             let others = [("iou", figure(of.iou)), ("accuracy", figure(of.accuracy))];
             ClassScores { name, scores: Scores::new(others.into_iter().chain(precision)) }
         };
-        let category = |of: &CategoryFigures| {
-            ClassScores { name: of.name.clone(), scores: Scores::new([("iou", figure(of.iou))]) }
+        let category = |of: &CategoryFigures| ClassScores {
+            name: of.name.clone(),
+            scores: Scores::new([("iou", figure(of.iou))]),
         };
         let counts = [
             ("images", self.images),
