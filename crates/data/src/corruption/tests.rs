@@ -240,7 +240,7 @@ fn unfit_images_and_fields_are_errors() {
 fn deeper_images_are_rounded_to_8_bits_first() {
     for channels in [1, 3, 4] {
         let count = 32 * 33 * channels;
-        let deep: Vec<u16> = (0..count).map(|i| (i * 2_654_435_761 >> 7) as u16).collect();
+        let deep: Vec<u16> = (0..count).map(|i| ((i * 2_654_435_761) >> 7) as u16).collect();
         // Rounding to nearest: 65535 is 255, so a level of 8 bits is 257 of 16.
         let rounded: Vec<u8> = deep.iter().map(|&x| (f64::from(x) / 257.0).round() as u8).collect();
         let of = |samples| Image::new("deep", 32, 33, channels, samples).unwrap();
