@@ -218,7 +218,7 @@ pub struct RobustnessArgs {
     /// Only this many test images: the ones that data.test_limit would choose
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Measure again what RUN/robustness.json has already
+    /// Measure the chosen arms and corruptions again; what else RUN/robustness.json has stays
     #[arg(long)]
     pub force: bool,
     /// Only print the result

@@ -71,6 +71,9 @@ pub(crate) struct Meta {
     /// What was measured for automatic weights.
     #[serde(default)]
     pub auto: AutoWeights,
+    /// Images that could not be decoded so far: index and error.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped: BTreeMap<usize, String>,
     /// SHA-256 over the tensor bytes in the order of the names.
     #[serde(default)]
     pub sha256: String,
@@ -93,6 +96,7 @@ impl Meta {
             epoch_sums: BTreeMap::new(),
             counters: BTreeMap::new(),
             auto: AutoWeights::new(),
+            skipped: BTreeMap::new(),
             sha256: String::new(),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use burn::prelude::*;
 use subband_data::{Batch, Splits, Task, View};
 use subband_distill::{AnyMethod, AnyMethodConfig, MaskKind, Prompts, ShapeBook, Wanted};
-use subband_models::{ModelError, Network, NetworkConfig, TapInfo, weights};
+use subband_models::{ModelError, Network, NetworkConfig, StateDict, weights};
 use subband_seed::Stream;
 
 use crate::TrainError;
@@ -102,7 +102,12 @@ impl Setup {
         let mut network = config.init(self.seed.with("init").with(role.name()), device).map_err(fail(None))?;
         if let Some(path) = files.weights {
             let state = weights::read(path).map_err(fail(None))?;
-            network.load(&state).map_err(fail(files.weights))?;
+            if let Err(source) = network.load(&state) {
+                return Err(match other_classes(&network, &state) {
+                    Some(found) => TrainError::Wiring(self.other_classes(role, &network, path, found)),
+                    None => fail(files.weights)(source),
+                });
+            }
         }
         if let Some(path) = files.backbone {
             let state = weights::read(path).map_err(fail(None))?;
@@ -110,6 +115,21 @@ impl Setup {
         }
         network.taps(height, width).map_err(fail(None))?;
         Ok(network)
+    }
+
+    /// What to write in the recipe where a file is of a network with `found` classes.
+    fn other_classes(&self, role: Role, network: &Network, file: &Path, found: usize) -> String {
+        let (name, file) = (role.name(), file.display());
+        let trained = self.recipe.teacher.as_ref().is_some_and(|teacher| teacher.train.is_some());
+        let remedy = if role == Role::Teacher && !trained {
+            format!("write teacher.classes = {found} (it is then not tested, and terms that read logits are refused)")
+        } else if network.is_segmenter() {
+            format!("write {name}.backbone = \"{file}\" in the place of {name}.weights to take its backbone alone")
+        } else {
+            format!("leave {name}.weights out, or name a file for these classes")
+        };
+        let own = self.classes(role);
+        format!("{name} weights {file}: they are of {found} classes and the {name} has {own}; {remedy}")
     }
 
     /// Classes of a network: the data set's, unless the teacher has its own.
@@ -274,10 +294,41 @@ impl Setup {
     }
 }
 
+/// The classes of a weight file that fits a network but for their number.
+fn other_classes(network: &Network, state: &StateDict) -> Option<usize> {
+    let classes = network.classes();
+    let mut found = None;
+    // Not every file counts batches.
+    let counted = network.state_dict().into_iter().filter(|(name, _)| !name.ends_with("num_batches_tracked"));
+    for (name, own) in counted {
+        // In front of the names in a file may stand anything.
+        let file = state.get(&name).or_else(|| {
+            let behind = |key: &str| key.strip_suffix(name.as_str()).is_some_and(|front| front.ends_with('.'));
+            state.iter().find(|(key, _)| behind(key)).map(|(_, data)| data)
+        })?;
+        let (own, file) = (own.shape().to_vec(), file.shape().to_vec());
+        match (own == file, own.first(), file.first()) {
+            (true, ..) => {}
+            (false, Some(first), Some(other)) if *first == classes && own[1..] == file[1..] => {
+                if found.replace(*other).is_some_and(|before| before != *other) {
+                    return None;
+                }
+            }
+            _ => return None,
+        }
+    }
+    found
+}
+
 /// How this recipe's networks are judged on these images.
 fn judge(recipe: &Recipe, splits: &Splits) -> Result<Judge, TrainError> {
     let task = splits.task;
-    let pixels = [("[evaluate]", recipe.evaluate.is_some()), ("train.aux_weight", recipe.train.aux_weight.is_some())];
+    let teacher = recipe.teacher.as_ref().and_then(|teacher| teacher.train.as_ref());
+    let pixels = [
+        ("[evaluate]", recipe.evaluate.is_some()),
+        ("train.aux_weight", recipe.train.aux_weight.is_some()),
+        ("teacher.train.aux_weight", teacher.is_some_and(|train| train.aux_weight.is_some())),
+    ];
     if let (Task::Classification, Some((key, _))) = (task, pixels.iter().find(|(_, given)| *given)) {
         return Err(TrainError::Wiring(format!(
             "{key} is for networks that label pixels, but the data set has one class for each image; leave it out"
@@ -307,7 +358,6 @@ pub(crate) fn methods(
         let Some(book) = book else {
             return Err(TrainError::Wiring(format!("arm \"{}\" has terms, but the recipe has no [teacher]", arm.name)));
         };
-        same_logits(&term.method, book).map_err(|message| TrainError::Wiring(format!("{place}: {message}")))?;
         let taps = term.method.taps(book).map_err(fail)?;
         merge(&mut wanted.student, taps.student);
         merge(&mut wanted.teacher, taps.teacher);
@@ -315,22 +365,6 @@ pub(crate) fn methods(
         methods.push(term.method.init(book, &path, seed.with(&term.name), autodiff).map_err(fail)?);
     }
     Ok((methods, wanted))
-}
-
-/// Refuses a method that compares logits pixel by pixel where the two networks have them at other sizes.
-fn same_logits(method: &AnyMethodConfig, book: &ShapeBook) -> Result<(), String> {
-    let extent = |taps: &[TapInfo]| taps.iter().find(|tap| tap.name == "logits").map(|tap| tap.shape.extent());
-    let (student, teacher) = (extent(&book.student), extent(&book.teacher));
-    let about = method.about();
-    let (Some((h, w)), Some((height, width))) = (student, teacher) else { return Ok(()) };
-    if student == teacher || about.taps != "logits" {
-        return Ok(());
-    }
-    Err(format!(
-        "`{}` compares class scores pixel by pixel, but the student has them at {h}x{w} and the teacher at \
-         {height}x{width}; choose networks of one output stride, or a method that compares features",
-        about.name
-    ))
 }
 
 /// Whether an arm depends on prompts that the run learns.

@@ -15,8 +15,10 @@ use crate::recipe::Recipe;
 use crate::setup::{Role, Setup};
 use crate::{Table, TrainError};
 
-/// Images of one forward pass.
+/// Most images of one forward pass.
 const BATCH: usize = 16;
+/// Most bytes of maps that are kept: 2 GiB.
+const MEMORY: usize = 2 << 30;
 /// Places of every map whose channel vectors stand for it in CKA and MMD, as in FreqKD's analysis.
 const PLACES: usize = 10;
 
@@ -30,7 +32,7 @@ pub struct Spectrum {
     pub teacher: String,
     /// Student network.
     pub student: String,
-    /// Whether the teacher's weights are random: the recipe names no file.
+    /// Whether the teacher's weights are random: the recipe names no file, not even one of its backbone.
     pub random_teacher: bool,
     /// The same of the student.
     pub random_student: bool,
@@ -81,7 +83,8 @@ impl Spectrum {
     /// Runs both networks over the first `images` test images; those of another size than the first are passed over.
     ///
     /// # Errors
-    /// No images or more than 400, a recipe without teacher, data or weights that cannot be read, networks without stages.
+    /// No images, more than 400 or more than memory holds the maps of; a recipe without teacher, data or weights that
+    /// cannot be read, networks without stages.
     pub fn of(recipe: &Recipe, images: usize, device: &Device) -> Result<Self, TrainError> {
         if !(1..=MOST).contains(&images) {
             return Err(TrainError::Wiring(format!(
@@ -100,7 +103,9 @@ impl Spectrum {
         }
         let [students, teachers] = [students, teachers].map(|all| all[all.len() - n..].to_vec());
         let mut maps = vec![[Vec::new(), Vec::new()]; n];
-        let loader = setup.splits.eval_loader(&setup.splits.test, BATCH)?;
+        let images = images.min(setup.splits.test.len());
+        let batch_size = setup.eval_batch(&recipe.train).min(BATCH);
+        let loader = setup.splits.eval_loader(&setup.splits.test, batch_size)?;
         let (mut count, mut first) = (0, None);
         for batch in loader.epoch(0, 0) {
             let batch = batch?;
@@ -115,14 +120,23 @@ impl Spectrum {
             }
             let taken = batch.len().min(images - count);
             count += taken;
-            let sides = [(&student, Role::Student, &students), (&teacher, Role::Teacher, &teachers)];
-            for (side, (network, role, taps)) in sides.into_iter().enumerate() {
+            let seen = |network, role, taps| {
                 let x = Inputs::images(batch.clone(), role, device).narrow(0, 0, taken);
-                let mut features = look(network, x, taps)?;
-                for (maps, tap) in maps.iter_mut().zip(taps) {
-                    maps[side].extend(features.taps.remove(tap).map(Feature::into_map));
+                look(network, x, taps)
+            };
+            let mut student = seen(&student, Role::Student, &students)?;
+            let mut teacher = seen(&teacher, Role::Teacher, &teachers)?;
+            let mut bytes = 0;
+            for (maps, (own, other)) in maps.iter_mut().zip(students.iter().zip(&teachers)) {
+                let pair = [student.taps.remove(own), teacher.taps.remove(other)].map(|map| map.map(Feature::into_map));
+                let [Some(s), Some(t)] = pair else { continue };
+                // Only what is compared is kept.
+                for (kept, map) in maps.iter_mut().zip(common(s, t)) {
+                    bytes += map.shape().num_elements() * size_of::<f32>();
+                    kept.push(map);
                 }
             }
+            fits(images, bytes / taken)?;
             // What follows need not be decoded.
             if count >= images {
                 break;
@@ -140,8 +154,8 @@ impl Spectrum {
         Ok(Self {
             teacher: teacher.name().into(),
             student: student.name().into(),
-            random_teacher: recipe.teacher.as_ref().is_some_and(|teacher| teacher.weights.is_none()),
-            random_student: recipe.student.weights.is_none(),
+            random_teacher: recipe.teacher.as_ref().is_some_and(|of| of.weights.is_none() && of.backbone.is_none()),
+            random_student: recipe.student.weights.is_none() && recipe.student.backbone.is_none(),
             images: count,
             layers,
         })
@@ -193,12 +207,35 @@ fn look(network: &Network, x: Tensor<4>, taps: &[String]) -> Result<Features, Tr
     network.forward(x, Mode::Eval, taps).map_err(|source| TrainError::model(network.name().to_string(), source))
 }
 
-/// Compares one pair of taps.
-fn layer(student: &str, teacher: &str, s: Tensor<4>, t: Tensor<4>) -> Result<SpectrumLayer, SpectralError> {
+/// Two maps at the smaller of their sizes, by averaging.
+fn common(s: Tensor<4>, t: Tensor<4>) -> [Tensor<4>; 2] {
     let [_, _, h, w] = s.dims();
     let [_, _, height, width] = t.dims();
     let size = (h.min(height), w.min(width));
-    let [s, t] = [s, t].map(|x| adaptive_average_pool(x, size));
+    [s, t].map(|x| adaptive_average_pool(x, size))
+}
+
+/// Whether the maps of so many images, each of so many bytes, can be kept.
+fn fits(images: usize, bytes: usize) -> Result<(), TrainError> {
+    let most = MEMORY / bytes.max(1);
+    if images <= most {
+        return Ok(());
+    }
+    let gib = |bytes: usize| bytes as f64 / f64::from(1 << 30);
+    Err(TrainError::Wiring(match most {
+        0 => format!("the maps of one image take {:.1} GiB, more than {:.0} GiB", gib(bytes), gib(MEMORY)),
+        most => format!(
+            "the maps of {images} images take {:.1} GiB, more than {:.0} GiB; --images {most} fits",
+            gib(images * bytes),
+            gib(MEMORY)
+        ),
+    }))
+}
+
+/// Compares one pair of taps, both of one size.
+fn layer(student: &str, teacher: &str, s: Tensor<4>, t: Tensor<4>) -> Result<SpectrumLayer, SpectralError> {
+    let [_, _, height, width] = s.dims();
+    let size = (height, width);
     let shares = [analysis::energy_shares(s.clone())?, analysis::energy_shares(t.clone())?];
     let coherence = if s.dims() == t.dims() { Some(analysis::coherence(s.clone(), t.clone())?) } else { None };
     let mut rows = vec![row("all", [1.0; 2], None, s.clone(), t.clone())?];
@@ -316,5 +353,14 @@ mod tests {
         }
         let title = spectrum("cifar-resnet8").table().title;
         assert_eq!(title.matches("random weights").count(), 2, "{title}");
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_fits_is_named() {
+        let megabytes = 30 << 20;
+        assert!(fits(68, megabytes).is_ok() && fits(1, 0).is_ok());
+        let error = fits(400, megabytes).unwrap_err().to_string();
+        assert!(error.contains("11.7 GiB") && error.contains("2 GiB") && error.contains("--images 68 fits"), "{error}");
+        assert!(fits(1, 3 << 30).unwrap_err().to_string().contains("one image take 3.0 GiB"));
     }
 }

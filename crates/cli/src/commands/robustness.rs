@@ -99,7 +99,10 @@ impl Watch {
             return ControlFlow::Continue(());
         }
         match event {
-            RobustnessEvent::Started { networks, left_out, cells, kept, images, renewed } => {
+            RobustnessEvent::Started { networks, left_out, unfinished, cells, kept, images, renewed } => {
+                unfinished
+                    .iter()
+                    .for_each(|name| eprintln!("note: {name} is still in training: its figures are not final"));
                 left_out.iter().for_each(|(name, reason)| eprintln!("note: {name} is left out: {reason}"));
                 renewed.iter().for_each(|reason| eprintln!("note: measured again: {reason}"));
                 let kept = if *kept > 0 { format!(", {kept} figures are there already") } else { String::new() };
@@ -113,6 +116,14 @@ impl Watch {
                 let rate = bar.position() as f64 / self.clock.elapsed().as_secs_f64().max(1e-3);
                 let left = bar.length().unwrap_or(0).saturating_sub(bar.position()) as f64 / rate.max(1e-9);
                 bar.set_message(format!("{cell}/{cells}  {condition}  {rate:.1} images/s  {} left", duration(left)));
+            }
+            RobustnessEvent::Skipped { images } => {
+                let first = images.first().map_or("", |image| image.error.as_str());
+                let line = format!("note: {} images are passed over, the first because {first}", images.len());
+                match &self.bar {
+                    Some(bar) => bar.println(line),
+                    None => eprintln!("{line}"),
+                }
             }
             RobustnessEvent::CellEnded { cell, cells, condition, figures } => {
                 let line = format!("  {cell} of {cells}  {condition}  {}", text(figures, self.networks > 1));

@@ -57,8 +57,8 @@ pub struct NetworkPictures {
     pub notes: Vec<String>,
 }
 
-/// What a network makes of an image.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What a network makes of an image; nothing where it could not be drawn.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Predicted {
     /// The label map, a palette PNG; none for classes of whole images.
     #[serde(default, skip_serializing_if = "Option::is_none")]

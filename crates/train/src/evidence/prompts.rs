@@ -85,13 +85,33 @@ pub struct TapMasks {
 
 /// The masks of one set of prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredMasks")]
 pub struct SetMasks {
     /// Name of the set: `ll3`, `level1`, `lh1`, ...
     pub set: String,
-    /// Height of the masks.
-    pub height: usize,
-    /// Width of the masks.
-    pub width: usize,
+    /// Height and width of the masks by image.
+    pub sizes: Vec<[usize; 2]>,
     /// Mask values in (0, 1) by image and prompt, each row by row.
     pub values: Vec<Vec<Vec<f32>>>,
+}
+
+/// Masks as files have them; the first versions wrote one size for all images.
+#[derive(Deserialize)]
+struct StoredMasks {
+    set: String,
+    #[serde(default)]
+    sizes: Vec<[usize; 2]>,
+    #[serde(default)]
+    height: usize,
+    #[serde(default)]
+    width: usize,
+    values: Vec<Vec<Vec<f32>>>,
+}
+
+impl From<StoredMasks> for SetMasks {
+    fn from(stored: StoredMasks) -> Self {
+        let StoredMasks { set, sizes, height, width, values } = stored;
+        let sizes = if sizes.is_empty() { vec![[height, width]; values.len()] } else { sizes };
+        Self { set, sizes, values }
+    }
 }

@@ -28,7 +28,7 @@ pub struct StepRecord {
     pub lr: f64,
     /// Weighted sum of the terms: what was minimised.
     pub loss: f64,
-    /// Unweighted terms; `task` is the cross-entropy.
+    /// Unweighted terms; `task` is the cross-entropy, of a segmenter with that of its auxiliary head times `aux_weight`.
     pub terms: BTreeMap<String, f64>,
     /// Weights of the terms at this step.
     pub weights: BTreeMap<String, f64>,

@@ -35,6 +35,9 @@ pub struct NetworkRobustness {
     pub network: String,
     /// SHA-256 of its weight file; figures of other weights are not kept.
     pub weights: String,
+    /// Whether it was still in training, so that the weights are not final.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
     /// What is measured so far, in the order in which it was.
     pub cells: Vec<RobustnessCell>,
     /// P, mPC and rPC of every figure in percent; empty until each cell that was asked for is there.
@@ -136,6 +139,12 @@ impl RobustnessRecord {
         self.networks.iter().find_map(|network| network.primary()).map(|(figure, _)| figure)
     }
 
+    /// The images that were looked at: those chosen, less what could not be decoded under `skip_corrupt`.
+    pub fn looked_at(&self) -> usize {
+        let cells = self.networks.iter().flat_map(|network| &network.cells);
+        cells.map(|cell| cell.images).max().unwrap_or(self.images.chosen)
+    }
+
     /// Cells of the selection, clean images among them.
     pub fn cells(&self) -> usize {
         1 + self.corruptions.len() * self.severities.len()
@@ -167,6 +176,7 @@ mod tests {
             slug: "kd".into(),
             network: "x".into(),
             weights: "w".into(),
+            unfinished: false,
             cells,
             results: BTreeMap::new(),
         };

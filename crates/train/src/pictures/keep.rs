@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use subband_data::{Filter, Geometry, Image, Mask, Target, encode};
-use subband_metrics::{Protocol, Segmentation};
-use subband_models::{Cam, Network, NetworkConfig, weights};
+use subband_metrics::Segmentation;
+use subband_models::{Cam, Network, NetworkConfig, TapInfo, TapShape, weights};
 use subband_seed::Stream;
 
 use super::choose::{self, Chosen, short_name};
@@ -51,7 +51,7 @@ impl<'a> Gallery<'a> {
         let recipe = setup.recipe.report.clone().unwrap_or_default();
         let segmentation = setup.splits.is_segmentation();
         // Of a classifier there is nothing to draw but activation maps.
-        let explained = if recipe.cams.is_empty() { 0 } else { recipe.cam_images };
+        let explained = if recipe.cams.as_ref().is_some_and(Vec::is_empty) { 0 } else { recipe.cam_images };
         let count = if segmentation { recipe.pictures } else { recipe.pictures.min(explained) };
         if count == 0 {
             return Ok(None);
@@ -67,47 +67,81 @@ impl<'a> Gallery<'a> {
     }
 
     /// Draws what a network of the run makes of the images, if it is not there; `slug` is its folder's name, `key` stands
-    /// for all that its weights depend on.
+    /// for all that its weights depend on. `load` gives the network and is not called if nothing is to be drawn.
     ///
     /// # Errors
-    /// A full disk, an image that cannot be prepared. An activation map that cannot be computed is noted.
-    pub fn draw(&self, network: Network, role: Role, slug: &str, key: &str) -> Result<(), TrainError> {
+    /// A full disk. What cannot be drawn for other reasons is noted: no result of the run depends on it.
+    pub fn draw(
+        &self,
+        load: impl FnOnce() -> Result<Network, TrainError>,
+        role: Role,
+        slug: &str,
+        key: &str,
+    ) -> Result<(), TrainError> {
         let folder = self.folder.join("arms").join(slug).join("pictures");
-        let key = self.key(key);
+        let cams = self.cams(role);
+        let key = self.key(key, &cams);
         if done(&folder.join("pictures.json"), &key) {
             return Ok(());
         }
         files::create_folder(&folder)?;
-        let (splits, options) = (&self.setup.splits, self.setup.judge.options.clone());
-        let teacher = role == Role::Teacher;
-        let pipeline = splits.eval_pipeline.clone();
-        let predictor = Predictor::new(network, pipeline, teacher, self.set.classes.clone(), options);
+        let found = match load() {
+            Ok(network) => self.found(network, role, &cams, key, &folder)?,
+            // Without its key it is tried again.
+            Err(error) => {
+                let predictions = vec![Predicted::default(); self.chosen.len()];
+                NetworkPictures { key: String::new(), predictions, maps: Vec::new(), notes: vec![error.to_string()] }
+            }
+        };
+        write_json(&folder.join("pictures.json"), &found)
+    }
+
+    fn found(
+        &self,
+        network: Network,
+        role: Role,
+        cams: &[Cam],
+        key: String,
+        folder: &Path,
+    ) -> Result<NetworkPictures, TrainError> {
+        let options = self.setup.judge.options.clone();
+        let pipeline = self.setup.splits.eval_pipeline.clone();
+        let predictor = Predictor::new(network, pipeline, role == Role::Teacher, self.set.classes.clone(), options);
         let mut found = NetworkPictures { key, predictions: Vec::new(), maps: Vec::new(), notes: Vec::new() };
         for (place, chosen) in self.chosen.iter().enumerate() {
             let image = seen_image(chosen, role);
-            found.predictions.push(self.predict(&predictor, place, image, &folder)?);
-            for method in &self.recipe.cams {
-                match self.explain(&predictor, place, image, *method, &folder) {
-                    Ok(map) => found.maps.extend(map),
-                    Err(error @ TrainError::Write { .. }) => return Err(error),
-                    Err(error) => found.notes.push(format!("{method}: {error}")),
-                }
+            let prediction = noted("prediction", self.predict(&predictor, place, image, folder), &mut found.notes)?;
+            found.predictions.push(prediction.unwrap_or_default());
+            for method in cams {
+                let map = self.explain(&predictor, place, image, *method, folder);
+                found.maps.extend(noted(method.name(), map, &mut found.notes)?.flatten());
             }
         }
-        write_json(&folder.join("pictures.json"), &found)
+        Ok(found)
     }
 
     /// [`Gallery::draw`] with the weights of an arm's best epoch.
     ///
     /// # Errors
-    /// As [`Gallery::draw`], and weights that cannot be read.
+    /// As [`Gallery::draw`].
     pub fn draw_arm(&self, slug: &str, best: &Path, key: &str) -> Result<(), TrainError> {
-        let fail = |source| TrainError::model(format!("arm {slug}"), source);
-        let (name, [channels, ..]) = (&self.setup.recipe.student.network, self.setup.shape(Role::Student));
-        let config = NetworkConfig::new(name, channels, self.set.classes.len());
-        let mut network = config.init(Stream::new(0), &self.device).map_err(fail)?;
-        network.load(&weights::read(best).map_err(fail)?).map_err(fail)?;
-        self.draw(network, Role::Student, slug, key)
+        let load = || {
+            let fail = |source| TrainError::model(format!("arm {slug}"), source);
+            let (name, [channels, ..]) = (&self.setup.recipe.student.network, self.setup.shape(Role::Student));
+            let config = NetworkConfig::new(name, channels, self.set.classes.len());
+            let mut network = config.init(Stream::new(0), &self.device).map_err(fail)?;
+            network.load(&weights::read(best).map_err(fail)?).map_err(fail)?;
+            Ok(network)
+        };
+        self.draw(load, Role::Student, slug, key)
+    }
+
+    /// The methods of a network's activation maps: those that the recipe names, or the usual ones.
+    fn cams(&self, role: Role) -> Vec<Cam> {
+        let [channels, height, width] = self.setup.shape(role);
+        let name = self.setup.recipe.networks().find(|(of, _)| *of == role).map_or("", |(_, name)| name);
+        let taps = NetworkConfig::new(name, channels, self.setup.classes(role)).taps(height, width);
+        self.recipe.cams.clone().unwrap_or_else(|| usual_cams(&taps.unwrap_or_default()))
     }
 
     fn write_set(&mut self, explained: usize) -> Result<(), TrainError> {
@@ -147,10 +181,10 @@ impl<'a> Gallery<'a> {
     }
 
     /// What a network's pictures depend on.
-    fn key(&self, weights: &str) -> String {
+    fn key(&self, weights: &str, cams: &[Cam]) -> String {
         let images: Vec<String> =
             self.set.images.iter().map(|image| format!("{}:{:?}", image.index, image.explained)).collect();
-        let cams: Vec<&str> = self.recipe.cams.iter().map(|cam| cam.name()).collect();
+        let cams: Vec<&str> = cams.iter().map(|cam| cam.name()).collect();
         format!("{weights} images {} {}", images.join(","), cams.join(","))
     }
 
@@ -175,10 +209,12 @@ impl<'a> Gallery<'a> {
         let fitted = Geometry::IDENTITY.apply_mask(&mask, [truth.height(), truth.width()]);
         let mut counts = Segmentation::new(self.set.classes.len()).map_err(TrainError::Wiring)?;
         counts.add(truth.labels(), fitted.labels()).map_err(TrainError::Wiring)?;
-        let figures = counts.result(Protocol::Standard).map_err(TrainError::Wiring)?;
+        // None where no pixel of this image counts.
+        let figures = counts.result(self.setup.judge.options.protocol.unwrap_or_default()).ok();
         let file = format!("{place}.png");
         files::write_atomic(&folder.join(&file), &label_png(&self.set, &mask, [shown.height, shown.width])?)?;
-        Ok(Predicted { labels: Some(file), accuracy: Some(figures.accuracy), miou: Some(figures.miou), class: None })
+        let (accuracy, miou) = figures.map(|of| (of.accuracy, of.miou)).unzip();
+        Ok(Predicted { labels: Some(file), accuracy, miou, class: None })
     }
 
     /// The activation map of an image, if it is one of those that get some.
@@ -207,6 +243,24 @@ impl<'a> Gallery<'a> {
         files::write_atomic(&folder.join(&file), &heat_png(&heat, [image.height(), image.width()])?)?;
         Ok(Some(ActivationMap { image: place, method: method.name().into(), tap, file }))
     }
+}
+
+/// What was drawn; a failure becomes a note, unless it is one of writing.
+fn noted<T>(what: &str, drawn: Result<T, TrainError>, notes: &mut Vec<String>) -> Result<Option<T>, TrainError> {
+    match drawn {
+        Ok(drawn) => Ok(Some(drawn)),
+        Err(error @ TrainError::Write { .. }) => Err(error),
+        Err(error) => {
+            notes.push(format!("{what}: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+/// All methods, but for Ablation-CAM of a transformer, which runs nearly the whole network once for each channel.
+fn usual_cams(taps: &[TapInfo]) -> Vec<Cam> {
+    let transformer = taps.iter().any(|tap| matches!(tap.shape, TapShape::Tokens { .. }));
+    Cam::ALL.into_iter().filter(|cam| *cam != Cam::Ablation || !transformer).collect()
 }
 
 /// What a network sees of a sample.
@@ -272,6 +326,13 @@ fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), TrainEr
 mod tests {
     use super::*;
     use subband_data::{Samples, decode};
+
+    #[test]
+    fn ablation_cam_of_a_transformer_is_not_usual() {
+        let usual = |name: &str| usual_cams(&NetworkConfig::new(name, 3, 10).taps(224, 224).unwrap());
+        assert_eq!(usual("resnet18"), Cam::ALL);
+        assert_eq!(usual("deit_tiny_patch16_224"), [Cam::Grad]);
+    }
 
     #[test]
     fn sizes_keep_their_ratio() {

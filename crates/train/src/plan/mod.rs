@@ -11,7 +11,7 @@ use subband_distill::Weight;
 use subband_models::{Network, TapInfo};
 
 use crate::TrainError;
-use crate::recipe::{ArmRecipe, PromptRecipe, Recipe};
+use crate::recipe::{ArmRecipe, PromptRecipe, Recipe, TeacherNorm};
 use crate::run::proof;
 use crate::setup::{Role, Setup};
 
@@ -85,6 +85,8 @@ pub struct NetworkPlan {
     pub network: String,
     /// Where its weights come from.
     pub weights: String,
+    /// What its batch normalisations use in the arms' steps: `batch`, or `frozen` for running statistics.
+    pub batch_norm: String,
     /// Parameters.
     pub params: usize,
     /// Parameters that are trained.
@@ -260,10 +262,17 @@ fn data_plan(setup: &Setup) -> DataPlan {
 fn network_plan(setup: &Setup, role: Role, network: &Network, weights: String) -> Result<NetworkPlan, TrainError> {
     let [_, height, width] = setup.shape(role);
     let fail = |source| TrainError::model(role.name(), source);
+    let norm = setup.recipe.teacher.as_ref().map(|teacher| teacher.batch_norm).filter(|_| role == Role::Teacher);
+    let batch_norm = match (network.batch_norm_count(), norm) {
+        (0, _) => "-",
+        (_, Some(TeacherNorm::Frozen)) => "frozen",
+        (_, Some(TeacherNorm::Batch) | None) => "batch",
+    };
     Ok(NetworkPlan {
         role: role.name().into(),
         network: network.name().into(),
         weights,
+        batch_norm: batch_norm.into(),
         params: network.param_count(),
         trainable: network.trainable_count(),
         macs: network.macs(height, width).map_err(fail)?,

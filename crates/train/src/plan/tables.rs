@@ -20,9 +20,11 @@ impl Plan {
                 &["part", "step", "steps", "time"],
             );
             for part in &time.parts {
-                let step = format!("{:.0} ms", part.step_seconds * 1e3);
-                let steps =
-                    if part.runs == 1 { part.steps.to_string() } else { format!("{} x {}", part.runs, part.steps) };
+                let (step, steps) = match (part.steps, part.runs) {
+                    (0, _) => ("-".into(), "-".into()),
+                    (steps, 1) => (format!("{:.0} ms", part.step_seconds * 1e3), steps.to_string()),
+                    (steps, runs) => (format!("{:.0} ms", part.step_seconds * 1e3), format!("{runs} x {steps}")),
+                };
                 table.row([part.name.clone(), step, steps, duration(part.seconds)]);
             }
             table.row(["total".to_string(), String::new(), String::new(), duration(time.seconds)]);
@@ -49,10 +51,12 @@ impl Plan {
     }
 
     fn network_table(&self) -> Table {
-        let mut table = Table::new("Networks", &["", "network", "weights", "parameters", "trained", "multiply-adds"]);
+        let header = ["", "network", "weights", "batch norm", "parameters", "trained", "multiply-adds"];
+        let mut table = Table::new("Networks", &header);
         for n in self.networks() {
             let figures = [n.params as f64, n.trainable as f64, n.macs as f64].map(short);
-            table.row([n.role.clone(), n.network.clone(), n.weights.clone()].into_iter().chain(figures));
+            let texts = [&n.role, &n.network, &n.weights, &n.batch_norm];
+            table.row(texts.into_iter().cloned().chain(figures));
         }
         table
     }

@@ -69,13 +69,6 @@ impl EvaluateRecipe {
         self.stride.unwrap_or(default)
     }
 
-    /// Pixels looked at for each pixel of an image, about.
-    pub(crate) fn passes(&self) -> f64 {
-        let area = |[height, width]: [usize; 2]| (height * width) as f64;
-        let overlap = self.window.map_or(1.0, |window| area(window) / area(self.stride()).max(1.0));
-        overlap * self.scales.iter().map(|scale| scale * scale).sum::<f64>() * (1.0 + f64::from(u8::from(self.flip)))
-    }
-
     /// What is wrong with the values: the key and the message.
     pub fn problem(&self) -> Option<(&'static str, String)> {
         let slide = self.mode == EvaluateMode::Slide;

@@ -74,7 +74,8 @@ pub struct Recipe {
     /// `[evaluate]`: how segmenters are tested. None: whole images once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluate: Option<EvaluateRecipe>,
-    /// `[prompts]`: frequency prompts to learn inside the teacher before the arms, for FreeKD's terms.
+    /// `[prompts]`: frequency prompts to learn inside the teacher before the arms, for terms of FreeKD that name no file
+    /// and of MasKD without tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<PromptRecipe>,
     /// `[report]`: pictures that the run keeps and the report shows. None: the defaults.

@@ -16,8 +16,9 @@ pub struct ReportRecipe {
     /// How many of them get class-activation maps. Default 2.
     pub cam_images: usize,
     /// The methods of these maps: `grad-cam` at the deepest stage, `ablation-cam` there too, or at a segmenter's
-    /// `decoder`, where it costs no more than the other. Default both; [] draws none.
-    pub cams: Vec<Cam>,
+    /// `decoder`, where it costs no more than the other. Default both, of transformers `grad-cam` alone; [] draws none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cams: Option<Vec<Cam>>,
 }
 
 /// The most images.
@@ -25,7 +26,7 @@ const MOST: usize = 16;
 
 impl Default for ReportRecipe {
     fn default() -> Self {
-        Self { pictures: 4, cam_images: 2, cams: Cam::ALL.to_vec() }
+        Self { pictures: 4, cam_images: 2, cams: None }
     }
 }
 
@@ -35,7 +36,8 @@ pub(super) fn check(recipe: &Recipe, reader: &Reader<'_>) -> Result<(), TrainErr
     if report.pictures > MOST {
         return Err(reader.bad("report.pictures", format!("{} is more than {MOST}", report.pictures)));
     }
-    if report.cams.iter().enumerate().any(|(place, cam)| report.cams[..place].contains(cam)) {
+    let cams = report.cams.as_deref().unwrap_or_default();
+    if cams.iter().enumerate().any(|(place, cam)| cams[..place].contains(cam)) {
         return Err(reader.bad("report.cams", "names a method twice"));
     }
     Ok(())
@@ -55,9 +57,9 @@ mod tests {
     fn keys_have_defaults_and_survive_writing() {
         assert_eq!(parse("").unwrap().report, None);
         let recipe = parse("[report]\ncams = [\"ablation-cam\"]").unwrap();
-        assert_eq!(recipe.report, Some(ReportRecipe { cams: vec![Cam::Ablation], ..ReportRecipe::default() }));
+        assert_eq!(recipe.report, Some(ReportRecipe { cams: Some(vec![Cam::Ablation]), ..ReportRecipe::default() }));
         assert_eq!(Recipe::parse(&recipe.to_toml(), "r", &[]).unwrap(), recipe);
-        assert_eq!(parse("[report]\npictures = 0\ncams = []").unwrap().report.unwrap().pictures, 0);
+        assert_eq!(parse("[report]\npictures = 0\ncams = []").unwrap().report.unwrap().cams, Some(Vec::new()));
     }
 
     #[test]

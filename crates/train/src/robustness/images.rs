@@ -1,4 +1,5 @@
 //! The images under a corruption, and what frost is made of.
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use subband_data::corruption::Frost;
 use subband_data::{Corrupted, Corruption, DataError, Dataset, EvalSplit, Loader, Samples, Splits, Subset, balanced};
 use subband_seed::Stream;
 
-use super::{Condition, CorruptionGrid};
+use super::{Condition, CorruptionGrid, RobustnessEvent};
 use crate::TrainError;
 use crate::evidence::RobustnessRecord;
 
@@ -143,5 +144,27 @@ impl Images {
             dataset = Arc::new(Subset::new(dataset, chosen.clone())?);
         }
         Ok((self.open)(dataset)?)
+    }
+}
+
+/// Tells once which images were passed over.
+#[derive(Default)]
+pub(super) struct Skips {
+    told: bool,
+}
+
+impl Skips {
+    /// After a pass over the images of a loader.
+    pub fn tell(
+        &mut self,
+        loader: &Loader,
+        progress: &mut dyn FnMut(RobustnessEvent<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let images = loader.skipped();
+        if self.told || images.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        self.told = true;
+        progress(RobustnessEvent::Skipped { images: &images })
     }
 }

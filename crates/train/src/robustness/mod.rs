@@ -33,6 +33,10 @@ pub use network::{Corruptions, RobustnessOf, SplitRobustness};
 pub use run::{RobustnessOptions, robustness};
 pub use table::{tables, tables_of};
 
+pub(crate) use run::weight_hash;
+
+use subband_data::Skipped;
+
 use crate::evidence::Scores;
 
 /// What a measurement tells its caller while it works.
@@ -44,6 +48,8 @@ pub enum RobustnessEvent<'a> {
         networks: &'a [String],
         /// Networks of the run that are left out, with the reason.
         left_out: &'a [(String, String)],
+        /// Networks that are still in training: their figures are not final.
+        unfinished: &'a [String],
         /// Cells to measure now, clean images among them.
         cells: usize,
         /// Cells of these networks that were measured before.
@@ -65,6 +71,11 @@ pub enum RobustnessEvent<'a> {
         done: usize,
         /// Images of the cell.
         total: usize,
+    },
+    /// Images cannot be decoded and are passed over (`skip_corrupt`); told once.
+    Skipped {
+        /// The images, with the errors that name them.
+        images: &'a [Skipped],
     },
     /// A cell is done, and with a run folder on the disk.
     CellEnded {

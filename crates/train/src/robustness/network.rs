@@ -7,7 +7,7 @@ use subband_data::EvalSplit;
 use subband_metrics::RobustnessResult;
 use subband_models::Network;
 
-use super::images::Images;
+use super::images::{Images, Skips};
 use super::{CorruptionGrid, FrostSource, RobustnessEvent};
 use crate::TrainError;
 use crate::evaluate::{Evaluation, Subject, evaluate_each};
@@ -29,7 +29,7 @@ pub struct RobustnessOf {
 /// The corrupted part of [`RobustnessOf`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Corruptions {
-    /// Images of each cell.
+    /// Images of each cell that were looked at.
     pub images: usize,
     /// What frost is made of: `generated`, or `pictures` with a hash of them.
     pub frost: String,
@@ -80,6 +80,7 @@ impl SplitRobustness {
         let started = RobustnessEvent::Started {
             networks: &names,
             left_out: &[],
+            unfinished: &[],
             cells,
             kept: 0,
             images: images.len(),
@@ -91,19 +92,23 @@ impl SplitRobustness {
             slug: String::new(),
             network: network.name().into(),
             weights: String::new(),
+            unfinished: false,
             cells: Vec::new(),
             results: BTreeMap::new(),
         };
-        let mut clean = None;
+        let (mut clean, mut skips) = (None, Skips::default());
         for (place, condition) in conditions.into_iter().enumerate() {
             if go_on.is_break() {
                 return Err(TrainError::Stopped { arm: names[0].clone(), step: place });
             }
             let cell = place + 1;
             let mut told = |done, total| progress(RobustnessEvent::Evaluating { cell, cells, condition, done, total });
-            let evaluation = evaluate_each(&[&subject], &images.under(condition)?, &judge, &mut told)?.swap_remove(0);
+            let loader = images.under(condition)?;
+            let evaluation = evaluate_each(&[&subject], &loader, &judge, &mut told)?.swap_remove(0);
             let figures = [(names[0].clone(), evaluation.scores.clone())];
-            go_on = progress(RobustnessEvent::CellEnded { cell, cells, condition, figures: &figures });
+            go_on = skips.tell(&loader, progress);
+            let ended = progress(RobustnessEvent::CellEnded { cell, cells, condition, figures: &figures });
+            go_on = if go_on.is_break() { go_on } else { ended };
             found.cells.push(RobustnessCell {
                 corruption: condition.name().into(),
                 severity: condition.severity(),
@@ -115,7 +120,7 @@ impl SplitRobustness {
         let Some(clean) = clean else { return Err(TrainError::Robustness("there is no cell to measure".into())) };
         found.summarise(&grid.corruption_names(), &grid.levels());
         let frost = images.frost().to_string();
-        let robustness = Corruptions { images: images.len(), frost, results: found.results, cells: found.cells };
+        let robustness = Corruptions { images: clean.images(), frost, results: found.results, cells: found.cells };
         Ok(RobustnessOf { clean, robustness })
     }
 }

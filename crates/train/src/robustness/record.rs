@@ -12,6 +12,14 @@ use crate::{TrainError, files};
 /// Name of the file in a run folder.
 pub(super) const FILE: &str = "robustness.json";
 
+/// What is to be measured again.
+pub(super) struct Again {
+    /// Folders of the networks.
+    pub slugs: Vec<String>,
+    /// Their cells.
+    pub conditions: Vec<Condition>,
+}
+
 /// The file of a run with what is known so far.
 pub(super) struct RecordFile {
     path: PathBuf,
@@ -21,28 +29,58 @@ pub(super) struct RecordFile {
 }
 
 impl RecordFile {
-    /// The file with the selection of `fresh`, which has a place without cells for every network of the run; what an
-    /// earlier measurement left is taken over unless `force`.
+    /// The file with the selection of `fresh`, which has a place without cells for every network of the run. What an
+    /// earlier measurement left is taken over, but for the cells that are to be measured `again`.
     ///
     /// # Errors
-    /// A damaged file, or one of other images.
-    pub fn open(run: &Path, fresh: RobustnessRecord, force: bool) -> Result<Self, TrainError> {
+    /// Unless something is measured again: a damaged file, or one of other images.
+    pub fn open(run: &Path, fresh: RobustnessRecord, again: Option<Again>) -> Result<Self, TrainError> {
         let path = run.join(FILE);
         let mut file = Self { path, record: fresh, renewed: Vec::new() };
-        if !force && file.path.exists() {
-            let bytes = files::read(&file.path)?;
-            let before: RobustnessRecord = serde_json::from_slice(&bytes).map_err(|error| {
-                let path = file.path.display();
-                TrainError::Robustness(format!("{path} is damaged ({error}); --force measures everything again"))
-            })?;
-            file.take_over(before)?;
+        match (file.read(), again) {
+            (Ok(Some(before)), None) => file.take_over(before),
+            (Ok(Some(before)), Some(again)) => {
+                file.take_over(before);
+                file.forget(&again);
+            }
+            (Ok(None), _) => {}
+            (Err(error), None) => return Err(error),
+            (Err(_), Some(_)) => {
+                file.renewed.push("what was there is damaged or of other images, and is dropped".into())
+            }
         }
         file.summarise();
         Ok(file)
     }
 
-    fn take_over(&mut self, mut before: RobustnessRecord) -> Result<(), TrainError> {
+    /// What an earlier measurement left, if it is there.
+    fn read(&self) -> Result<Option<RobustnessRecord>, TrainError> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        let bytes = files::read(&self.path)?;
+        let before: RobustnessRecord = serde_json::from_slice(&bytes).map_err(|error| {
+            let path = self.path.display();
+            TrainError::Robustness(format!("{path} is damaged ({error}); --force measures everything again"))
+        })?;
         self.check_images(&before.images)?;
+        Ok(Some(before))
+    }
+
+    /// Drops the cells that are to be measured again.
+    fn forget(&mut self, again: &Again) {
+        let named = |cell: &RobustnessCell| {
+            let is = |condition: &Condition| {
+                (condition.name(), condition.severity()) == (cell.corruption.as_str(), cell.severity)
+            };
+            again.conditions.iter().any(is)
+        };
+        for network in self.record.networks.iter_mut().filter(|network| again.slugs.contains(&network.slug)) {
+            network.cells.retain(|cell| !named(cell));
+        }
+    }
+
+    fn take_over(&mut self, mut before: RobustnessRecord) {
         let frost = |cell: &RobustnessCell| cell.corruption == "frost";
         if before.frost != self.record.frost && before.networks.iter().any(|of| of.cells.iter().any(frost)) {
             if self.record.corruptions.iter().any(|name| name == "frost") {
@@ -54,12 +92,13 @@ impl RecordFile {
         }
         for network in &mut self.record.networks {
             let Some(old) = before.networks.iter_mut().find(|old| old.slug == network.slug) else { continue };
-            match old.weights == network.weights {
-                true => network.cells = std::mem::take(&mut old.cells),
-                false => self.renewed.push(format!("{}: its weights have changed", network.name)),
+            match (network.weights.is_empty(), old.weights == network.weights) {
+                // Not chosen, so that its weights were not looked at.
+                (true, _) => *network = old.clone(),
+                (false, true) => network.cells = std::mem::take(&mut old.cells),
+                (false, false) => self.renewed.push(format!("{}: its weights have changed", network.name)),
             }
         }
-        Ok(())
     }
 
     /// Refuses to mix figures of different images.

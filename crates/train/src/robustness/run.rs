@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use subband_models::{NetworkConfig, weights};
 use subband_seed::Stream;
 
-use super::images::{Images, hex};
-use super::record::RecordFile;
+use super::images::{Images, Skips, hex};
+use super::record::{Again, RecordFile};
 use super::{Condition, CorruptionGrid, FrostSource, RobustnessEvent};
 use crate::evaluate::{Subject, evaluate_each};
 use crate::evidence::{NetworkRobustness, RobustnessImages, RobustnessRecord};
@@ -28,7 +28,7 @@ pub struct RobustnessOptions<'a> {
     pub limit: Option<usize>,
     /// What frost is made of.
     pub frost: FrostSource,
-    /// Measures again what the folder has already.
+    /// Measures the chosen networks under the chosen corruptions again; other figures of the folder stay.
     pub force: bool,
     /// Device without autodiff.
     pub device: Device,
@@ -36,31 +36,35 @@ pub struct RobustnessOptions<'a> {
     pub progress: &'a mut dyn FnMut(RobustnessEvent<'_>) -> ControlFlow<()>,
 }
 
-/// Evaluates the networks of a run (weights of the best epoch) on its test images, clean and corrupted, and writes
-/// `robustness.json` after every cell; cells that are there are not measured again. The record has the networks that
-/// were asked for.
+/// Evaluates the networks of a run (weights of the best epoch, of those in training the best so far) on its test images,
+/// clean and corrupted, and writes `robustness.json` after every cell; cells that are there are not measured again. The
+/// record has the networks that were asked for.
 ///
 /// # Errors
 /// No run folder, no such arm, no weights yet; a `robustness.json` of other images; images that cannot be corrupted;
 /// a full disk.
 pub fn robustness(run: &Path, options: RobustnessOptions<'_>) -> Result<RobustnessRecord, TrainError> {
     let recipe = recipe_of(run)?;
-    let (all, mut left_out) = trained(&recipe, run)?;
-    let wanted = wanted(run, &all, &left_out, &options.arms)?;
+    let listed = listed(&recipe);
+    let (wanted, mut left_out) = wanted(&recipe, run, &listed, &options.arms)?;
     let setup = Setup::open(&recipe)?;
-    let knows = |network: &&Trained| network.of.role == Role::Student || setup.teacher_knows_labels();
-    let (chosen, strangers): (Vec<&Trained>, Vec<&Trained>) = wanted.into_iter().partition(knows);
+    let knows = |network: &Trained| network.of.role == Role::Student || setup.teacher_knows_labels();
+    let (chosen, strangers): (Vec<Trained>, Vec<Trained>) = wanted.into_iter().partition(knows);
     for network in strangers {
         let reason = "its classes are not the data set's, so it cannot be judged by the labels";
         if options.arms.iter().any(|arm| network.of.is(arm)) {
             return Err(TrainError::Robustness(format!("the {}: {reason}; leave it out", network.of.name)));
         }
-        left_out.push((network.of.clone(), reason.into()));
+        left_out.push((network.of, reason.into()));
     }
     let batch = setup.eval_batch(&recipe.train);
     let images = Images::of_run(&setup.splits, batch, recipe.seed, options.frost).limited(options.limit)?;
-    let fresh = fresh(&recipe, &images, &options.grid, &all);
-    let file = RecordFile::open(run, fresh, options.force)?;
+    let fresh = fresh(&recipe, &images, &options.grid, &listed, &chosen);
+    let again = options.force.then(|| Again {
+        slugs: chosen.iter().map(|network| network.of.slug.clone()).collect(),
+        conditions: options.grid.conditions(),
+    });
+    let file = RecordFile::open(run, fresh, again)?;
     let mut work = Work { setup: &setup, images, file, chosen, device: options.device };
     work.measure(&options.grid, &left_out, options.progress)?;
     let slugs: Vec<&str> = work.chosen.iter().map(|network| network.of.slug.as_str()).collect();
@@ -92,9 +96,21 @@ struct Trained {
     network: String,
     file: PathBuf,
     hash: String,
+    /// Whether it is still in training.
+    unfinished: bool,
 }
 
 impl Trained {
+    /// The files of a network of the run.
+    fn find(recipe: &Recipe, run: &Path, of: &Listed) -> Result<Self, TrainError> {
+        let file = weight_file(recipe, run, &of.slug, false)?;
+        let hash = weight_hash(&file)?;
+        let network = recipe.networks().find(|(role, _)| *role == of.role).map(|(_, name)| name.to_string());
+        let as_loaded = of.role == Role::Teacher && recipe.teacher.as_ref().is_some_and(|of| of.train.is_none());
+        let unfinished = !as_loaded && !run.join("arms").join(&of.slug).join("result.json").is_file();
+        Ok(Self { of: of.clone(), network: network.unwrap_or_default(), file, hash, unfinished })
+    }
+
     fn open(&self, setup: &Setup, device: &Device) -> Result<Subject, TrainError> {
         let fail = |source| TrainError::model(self.file.display().to_string(), source);
         let [channels, ..] = setup.shape(self.of.role);
@@ -108,8 +124,8 @@ impl Trained {
 /// Networks that cannot be measured, each with the reason.
 type LeftOut = Vec<(Listed, String)>;
 
-/// The teacher and every training of every arm, and those of them without weights.
-fn trained(recipe: &Recipe, run: &Path) -> Result<(Vec<Trained>, LeftOut), TrainError> {
+/// The teacher and every training of every arm.
+fn listed(recipe: &Recipe) -> Vec<Listed> {
     let (name, role) = (TEACHER.to_string(), Role::Teacher);
     let teacher = Listed { slug: name.clone(), group: name.clone(), name, role };
     let mut listed: Vec<Listed> = recipe.teacher.iter().map(|_| teacher.clone()).collect();
@@ -122,52 +138,69 @@ fn trained(recipe: &Recipe, run: &Path) -> Result<(Vec<Trained>, LeftOut), Train
         };
         listed.extend(recipe.trainings().into_iter().map(of));
     }
-    let (mut all, mut left_out) = (Vec::new(), Vec::new());
-    for of in listed {
-        match weight_file(recipe, run, &of.slug, false) {
-            Ok(file) => {
-                let hash = hex(&Sha256::digest(files::read(&file)?));
-                let network = recipe.networks().find(|(role, _)| *role == of.role).map(|(_, name)| name.to_string());
-                all.push(Trained { of, network: network.unwrap_or_default(), file, hash });
-            }
-            Err(error) => left_out.push((of, error.to_string())),
+    listed
+}
+
+/// The networks that are asked for, and those of them without weights. Files of others are not looked at.
+fn wanted(
+    recipe: &Recipe,
+    run: &Path,
+    listed: &[Listed],
+    arms: &[String],
+) -> Result<(Vec<Trained>, LeftOut), TrainError> {
+    let folder = run.display();
+    if let Some(arm) = arms.iter().find(|arm| !listed.iter().any(|of| of.is(arm))) {
+        let known: Vec<String> = listed.iter().map(|of| format!("\"{}\"", of.name)).collect();
+        let message = format!("the run {folder} has no arm \"{arm}\"; it has {}", known.join(", "));
+        return Err(TrainError::Robustness(message));
+    }
+    let (mut found, mut left_out): (Vec<Trained>, LeftOut) = (Vec::new(), Vec::new());
+    for of in listed.iter().filter(|of| arms.is_empty() || arms.iter().any(|arm| of.is(arm))) {
+        match Trained::find(recipe, run, of) {
+            Ok(network) => found.push(network),
+            Err(error) => left_out.push((of.clone(), error.to_string())),
         }
     }
-    Ok((all, left_out))
+    for arm in arms.iter().filter(|arm| !found.iter().any(|network| network.of.is(arm))) {
+        if let Some((of, reason)) = left_out.iter().find(|(of, _)| of.is(arm)) {
+            return Err(TrainError::Robustness(format!("\"{}\" cannot be measured: {reason}", of.name)));
+        }
+    }
+    match found.is_empty() {
+        true => Err(TrainError::Robustness(format!(
+            "the run {folder} has no trained network yet; continue it with `subband distill RECIPE --out {folder} --resume`"
+        ))),
+        false => Ok((found, left_out)),
+    }
 }
 
-/// The networks that are asked for.
-fn wanted<'a>(
-    run: &Path,
-    all: &'a [Trained],
-    left_out: &LeftOut,
-    arms: &[String],
-) -> Result<Vec<&'a Trained>, TrainError> {
-    let run = run.display();
-    if all.is_empty() {
-        return Err(TrainError::Robustness(format!(
-            "the run {run} has no trained network yet; continue it with `subband distill RECIPE --out {run} --resume`"
-        )));
-    }
-    if let Some(arm) = arms.iter().find(|arm| !all.iter().any(|network| network.of.is(arm))) {
-        let known: Vec<String> = all.iter().map(|network| format!("\"{}\"", network.of.name)).collect();
-        return Err(TrainError::Robustness(match left_out.iter().find(|(of, _)| of.is(arm)) {
-            Some((of, reason)) => format!("\"{}\" cannot be measured: {reason}", of.name),
-            None => format!("the run {run} has no arm \"{arm}\"; it has {}", known.join(", ")),
-        }));
-    }
-    Ok(all.iter().filter(|network| arms.is_empty() || arms.iter().any(|arm| network.of.is(arm))).collect())
+/// SHA-256 of a weight file.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn weight_hash(file: &Path) -> Result<String, TrainError> {
+    Ok(hex(&Sha256::digest(files::read(file)?)))
 }
 
-/// The record of a measurement that has not begun.
-fn fresh(recipe: &Recipe, images: &Images, grid: &CorruptionGrid, all: &[Trained]) -> RobustnessRecord {
-    let empty = |network: &Trained| NetworkRobustness {
-        name: network.of.name.clone(),
-        slug: network.of.slug.clone(),
-        network: network.network.clone(),
-        weights: network.hash.clone(),
-        cells: Vec::new(),
-        results: BTreeMap::new(),
+/// The record of a measurement that has not begun. A network that was not chosen has no hash: what is there of it stays.
+fn fresh(
+    recipe: &Recipe,
+    images: &Images,
+    grid: &CorruptionGrid,
+    listed: &[Listed],
+    chosen: &[Trained],
+) -> RobustnessRecord {
+    let empty = |of: &Listed| {
+        let found = chosen.iter().find(|network| network.of.slug == of.slug);
+        NetworkRobustness {
+            name: of.name.clone(),
+            slug: of.slug.clone(),
+            network: found.map(|network| network.network.clone()).unwrap_or_default(),
+            weights: found.map(|network| network.hash.clone()).unwrap_or_default(),
+            unfinished: found.is_some_and(|network| network.unfinished),
+            cells: Vec::new(),
+            results: BTreeMap::new(),
+        }
     };
     RobustnessRecord {
         run: recipe.name.clone(),
@@ -181,7 +214,7 @@ fn fresh(recipe: &Recipe, images: &Images, grid: &CorruptionGrid, all: &[Trained
         frost: images.frost().into(),
         corruptions: grid.corruption_names(),
         severities: grid.levels(),
-        networks: all.iter().map(empty).collect(),
+        networks: listed.iter().map(empty).collect(),
     }
 }
 
@@ -200,7 +233,7 @@ struct Work<'a> {
     setup: &'a Setup,
     images: Images,
     file: RecordFile,
-    chosen: Vec<&'a Trained>,
+    chosen: Vec<Trained>,
     device: Device,
 }
 
@@ -222,9 +255,12 @@ impl Work<'_> {
         let missing: Vec<(Condition, Vec<usize>)> = conditions.into_iter().map(|c| (c, lacking(c))).collect();
         let missing: Vec<_> = missing.into_iter().filter(|(_, networks)| !networks.is_empty()).collect();
         let names: Vec<String> = self.chosen.iter().map(|network| network.of.name.clone()).collect();
+        let unfinished = self.chosen.iter().filter(|network| network.unfinished);
+        let unfinished: Vec<String> = unfinished.map(|network| network.of.name.clone()).collect();
         let mut answer = progress(RobustnessEvent::Started {
             networks: &names,
             left_out: &left_out,
+            unfinished: &unfinished,
             cells: missing.len(),
             kept: all - missing.iter().map(|(_, networks)| networks.len()).sum::<usize>(),
             images: self.images.len(),
@@ -236,7 +272,7 @@ impl Work<'_> {
             let used = missing.iter().any(|(_, networks)| networks.contains(&place));
             subjects.push(if used { Some(network.open(self.setup, &self.device)?) } else { None });
         }
-        let cells = missing.len();
+        let (cells, mut skips) = (missing.len(), Skips::default());
         for (place, (condition, networks)) in missing.into_iter().enumerate() {
             if answer.is_break() {
                 return Err(TrainError::Stopped { arm: names.join(", "), step: place });
@@ -244,14 +280,17 @@ impl Work<'_> {
             let cell = place + 1;
             let mut told = |done, total| progress(RobustnessEvent::Evaluating { cell, cells, condition, done, total });
             let seen: Vec<&Subject> = networks.iter().filter_map(|place| subjects[*place].as_ref()).collect();
-            let found = evaluate_each(&seen, &self.images.under(condition)?, &self.setup.judge, &mut told)?;
+            let loader = self.images.under(condition)?;
+            let found = evaluate_each(&seen, &loader, &self.setup.judge, &mut told)?;
+            answer = skips.tell(&loader, progress);
             let mut figures = Vec::new();
             for (place, evaluation) in networks.iter().zip(&found) {
                 self.file.add(&self.chosen[*place].of.slug, condition, evaluation);
                 figures.push((names[*place].clone(), evaluation.scores.clone()));
             }
             self.file.write()?;
-            answer = progress(RobustnessEvent::CellEnded { cell, cells, condition, figures: &figures });
+            let ended = progress(RobustnessEvent::CellEnded { cell, cells, condition, figures: &figures });
+            answer = if answer.is_break() { answer } else { ended };
         }
         // The selection may be another one even if no cell was missing.
         self.file.write()

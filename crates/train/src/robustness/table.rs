@@ -8,10 +8,8 @@ use subband_metrics::RobustnessResult;
 /// P, mPC and rPC of every network of a run, and the means by corruption.
 pub fn tables(record: &RobustnessRecord) -> Vec<Table> {
     let Some(primary) = record.primary() else { return Vec::new() };
-    let on = match record.images.chosen == record.images.of {
-        true => format!("{} test images", record.images.of),
-        false => format!("{} of {} test images", record.images.chosen, record.images.of),
-    };
+    let (looked_at, of) = (record.looked_at(), record.images.of);
+    let on = if looked_at == of { format!("{of} test images") } else { format!("{looked_at} of {of} test images") };
     let title = format!("{} in per cent on {on}; {}", primary.label, meaning(&record.corruptions, &record.severities));
     let mut summary = Table::new(title, &["", "network", "P", "mPC", "rPC"]);
     let result = |network: &NetworkRobustness| network.results.get(primary.name).cloned();
@@ -20,7 +18,8 @@ pub fn tables(record: &RobustnessRecord) -> Vec<Table> {
             Some(result) => [format!("{:.2}", result.clean), format!("{:.2}", result.mpc), share(&result)],
             None => ["-".into(), "-".into(), "-".into()],
         };
-        summary.row([network.name.clone(), network.network.clone()].into_iter().chain(figures));
+        let still = if network.unfinished { " (still in training)" } else { "" };
+        summary.row([format!("{}{still}", network.name), network.network.clone()].into_iter().chain(figures));
     }
     let names: Vec<&str> = record.networks.iter().map(|network| network.name.as_str()).collect();
     let header: Vec<&str> = std::iter::once("").chain(names).collect();

@@ -7,7 +7,7 @@ use subband_data::{Corruption, DataConfig, DatasetKind, Severity};
 use subband_models::NetworkConfig;
 use subband_seed::Stream;
 
-use super::record::{FILE, RecordFile};
+use super::record::{Again, FILE, RecordFile};
 use super::*;
 use crate::evaluate::Evaluation;
 use crate::evidence::report::png::png;
@@ -53,6 +53,7 @@ fn fresh(names: &[&str], severities: &[u8], weights: [&str; 2]) -> RobustnessRec
         slug: name.into(),
         network: "x".into(),
         weights: weights.into(),
+        unfinished: false,
         cells: Vec::new(),
         results: BTreeMap::new(),
     };
@@ -80,53 +81,52 @@ fn missing(file: &RecordFile, grid: &CorruptionGrid, slug: &str) -> Vec<String> 
 #[test]
 fn only_what_would_come_out_differently_is_measured_again() {
     let folder = tempfile::tempdir().unwrap();
-    let open = |record, force| RecordFile::open(folder.path(), record, force);
+    let open = |record| RecordFile::open(folder.path(), record, None);
     let small = grid(&["fog", "frost"], &[3]);
-    let mut file = open(fresh(&["fog", "frost"], &[3], ["a", "b"]), false).unwrap();
+    let mut file = open(fresh(&["fog", "frost"], &[3], ["a", "b"])).unwrap();
     for (condition, top1) in small.conditions().into_iter().zip([80.0, 60.0, 20.0]) {
         assert!(file.lacks("teacher", condition));
         file.add("teacher", condition, &found(top1));
         // Interrupted: a file is whole after every cell.
         file.write().unwrap();
     }
-    let file = open(fresh(&["fog", "frost"], &[3], ["a", "b"]), false).unwrap();
+    let file = open(fresh(&["fog", "frost"], &[3], ["a", "b"])).unwrap();
     assert!(missing(&file, &small, "teacher").is_empty() && missing(&file, &small, "kd").len() == 3);
     let result = file.record.networks[0].primary().unwrap().1;
     assert_eq!((result.clean, result.mpc, result.rpc), (80.0, 40.0, Some(50.0)));
     assert!(file.record.networks[0].cells[1].figures.get("loss").unwrap().is_nan());
     // Another selection keeps the cells that it does not name.
     let wide = grid(&["fog", "snow"], &[3, 4]);
-    let mut file = open(fresh(&["fog", "snow"], &[3, 4], ["a", "b"]), false).unwrap();
+    let mut file = open(fresh(&["fog", "snow"], &[3, 4], ["a", "b"])).unwrap();
     assert_eq!(missing(&file, &wide, "teacher"), ["snow 3", "snow 4", "fog 4"]);
     assert!(file.record.networks[0].results.is_empty());
     file.write().unwrap();
-    let file = open(fresh(&["fog", "frost"], &[3], ["a", "b"]), false).unwrap();
+    let file = open(fresh(&["fog", "frost"], &[3], ["a", "b"])).unwrap();
     assert_eq!(file.record.networks[0].primary().unwrap().1.mpc, 40.0);
     // Other pictures change frost alone.
     let pictures = RobustnessRecord { frost: "pictures 1".into(), ..fresh(&["fog", "frost"], &[3], ["a", "b"]) };
-    let file = open(pictures, false).unwrap();
+    let file = open(pictures).unwrap();
     assert_eq!(missing(&file, &small, "teacher"), ["frost 3"]);
     assert_eq!(file.renewed.len(), 1);
     let without = RobustnessRecord { frost: "pictures 1".into(), ..fresh(&["fog"], &[3], ["a", "b"]) };
-    let file = open(without, false).unwrap();
+    let file = open(without).unwrap();
     assert!(file.renewed.is_empty() && file.record.frost == RobustnessRecord::GENERATED);
     // Other weights are another network.
-    let file = open(fresh(&["fog", "frost"], &[3], ["new", "b"]), false).unwrap();
+    let file = open(fresh(&["fog", "frost"], &[3], ["new", "b"])).unwrap();
     assert_eq!(missing(&file, &small, "teacher").len(), 3);
     assert!(file.renewed[0].contains("teacher") && file.renewed[0].contains("weights"));
-    assert_eq!(missing(&open(fresh(&["fog"], &[3], ["a", "b"]), true).unwrap(), &small, "teacher").len(), 3);
 }
 
 #[test]
 fn figures_on_other_images_are_not_mixed() {
     let folder = tempfile::tempdir().unwrap();
     let record = || fresh(&["fog"], &[3], ["a", "b"]);
-    let mut file = RecordFile::open(folder.path(), record(), false).unwrap();
+    let mut file = RecordFile::open(folder.path(), record(), None).unwrap();
     file.add("kd", Condition::Clean, &found(50.0));
     file.write().unwrap();
     let refused = |images: RobustnessImages| {
         let record = RobustnessRecord { images, ..record() };
-        RecordFile::open(folder.path(), record, false).err().unwrap().to_string()
+        RecordFile::open(folder.path(), record, None).err().unwrap().to_string()
     };
     let all = refused(RobustnessImages { chosen: 9, ..record().images });
     assert!(
@@ -136,9 +136,49 @@ fn figures_on_other_images_are_not_mixed() {
     let other = refused(RobustnessImages { fingerprint: "g".into(), ..record().images });
     assert!(other.contains("other data") && other.contains("--force"), "{other}");
     std::fs::write(folder.path().join(FILE), "{\"run\":").unwrap();
-    let damaged = RecordFile::open(folder.path(), record(), false).err().unwrap().to_string();
+    let damaged = RecordFile::open(folder.path(), record(), None).err().unwrap().to_string();
     assert!(damaged.contains("is damaged") && damaged.contains("--force"), "{damaged}");
-    assert!(RecordFile::open(folder.path(), record(), true).is_ok());
+    let again = || Some(Again { slugs: vec!["kd".into()], conditions: vec![Condition::Clean] });
+    let anew = RecordFile::open(folder.path(), record(), again()).unwrap();
+    assert!(anew.renewed.len() == 1 && anew.record.networks.iter().all(|network| network.cells.is_empty()));
+    file.write().unwrap();
+    let images = RobustnessImages { chosen: 9, ..record().images };
+    let anew = RecordFile::open(folder.path(), RobustnessRecord { images, ..record() }, again()).unwrap();
+    assert!(anew.renewed.len() == 1 && anew.record.networks.iter().all(|network| network.cells.is_empty()));
+}
+
+#[test]
+fn what_is_measured_again_is_what_was_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (all, fog) = (grid(&["fog", "frost"], &[3, 5]), grid(&["fog"], &[5]));
+    let whole = || fresh(&["fog", "frost"], &[3, 5], ["a", "b"]);
+    let mut file = RecordFile::open(folder.path(), whole(), None).unwrap();
+    for (place, condition) in all.conditions().into_iter().enumerate() {
+        file.add("teacher", condition, &found(80.0 / (place + 1) as f64));
+        file.add("kd", condition, &found(70.1 / (place + 1) as f64));
+    }
+    file.write().unwrap();
+    let before: RobustnessRecord = serde_json::from_slice(&std::fs::read(folder.path().join(FILE)).unwrap()).unwrap();
+    // The teacher is not chosen, so that nobody looked at its weights.
+    let again = Again { slugs: vec!["kd".into()], conditions: fog.conditions() };
+    let mut file = RecordFile::open(folder.path(), fresh(&["fog"], &[5], ["", "b"]), Some(again)).unwrap();
+    assert!(missing(&file, &all, "teacher").is_empty() && file.renewed.is_empty());
+    assert_eq!(missing(&file, &all, "kd"), ["clean", "fog 5"]);
+    for condition in fog.conditions() {
+        file.add("kd", condition, &found(33.0));
+    }
+    file.write().unwrap();
+    let after: RobustnessRecord = serde_json::from_slice(&std::fs::read(folder.path().join(FILE)).unwrap()).unwrap();
+    let bits = |record: &RobustnessRecord, slug: &str, condition: &Condition| {
+        let network = record.networks.iter().find(|network| network.slug == slug).unwrap();
+        let cell = network.cell(condition.name(), condition.severity()).unwrap();
+        (network.weights.clone(), cell.figures.get("top1").unwrap().to_bits())
+    };
+    for condition in all.conditions() {
+        assert_eq!(bits(&before, "teacher", &condition), bits(&after, "teacher", &condition), "{condition}");
+        let measured = fog.conditions().contains(&condition);
+        assert_eq!(bits(&before, "kd", &condition) == bits(&after, "kd", &condition), !measured, "{condition}");
+    }
 }
 
 /// Two classes of made-up images in `val`, 36 pixels high.
@@ -219,4 +259,69 @@ fn images_that_are_too_small_are_named() {
     let error = measurement(data.path(), None, 4).measure(&network, &mut |_| ControlFlow::Continue(())).unwrap_err();
     let error = error.to_string();
     assert!(error.contains("0.png") && error.contains("31x36") && error.contains("32x32"), "{error}");
+}
+
+#[test]
+fn networks_are_chosen_before_their_files_are_read_and_unfinished_ones_are_marked() {
+    let data = photos(40);
+    for class in ["bright", "dark"] {
+        let [from, to] = ["val", "train"].map(|split| data.path().join(split).join(class));
+        std::fs::create_dir_all(&to).unwrap();
+        for name in ["0.png", "1.png"] {
+            std::fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    }
+    std::fs::write(data.path().join("val/dark/5.png"), b"no picture").unwrap();
+    let text = format!(
+        "name = 'photos'\n[data]\ndataset = 'folder'\npath = {:?}\nresize = 32\nskip_corrupt = true\n[student]\n\
+         network = 'cifar-resnet8'\n[train]\nepochs = 1\nbatch_size = 2\n[report]\npictures = 0\n[[arm]]\n\
+         name = 'A'\n[[arm]]\nname = 'B'\n",
+        data.path().display().to_string()
+    );
+    let recipe = crate::Recipe::parse(&text, "photos", &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (out, device) = (folder.path().join("run"), Device::flex());
+    let options = crate::RunOptions { out_dir: out.clone(), resume: false, device, progress: &mut crate::Silent };
+    crate::run(&recipe, options).unwrap();
+    // B has lost its weights, and A is at work.
+    std::fs::remove_file(out.join("arms/b/student-best.safetensors")).unwrap();
+    std::fs::remove_file(out.join("arms/a/result.json")).unwrap();
+    let measure = |arms: &[&str]| {
+        let (mut told, mut skips) = (Vec::new(), 0);
+        let mut progress = |event: RobustnessEvent<'_>| {
+            match event {
+                RobustnessEvent::Started { unfinished, left_out, .. } => {
+                    told = vec![unfinished.to_vec(), left_out.iter().map(|(name, _)| name.clone()).collect()];
+                }
+                RobustnessEvent::Skipped { images } => {
+                    assert!(images.len() == 1 && images[0].error.contains("5.png"));
+                    skips += 1;
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        };
+        let grid = grid(&["contrast"], &[1, 5]);
+        let frost = FrostSource::open(None, &grid).unwrap();
+        let arms = arms.iter().map(|arm| arm.to_string()).collect();
+        let device = Device::flex();
+        let options =
+            RobustnessOptions { grid, arms, limit: None, frost, force: false, device, progress: &mut progress };
+        let record = robustness(&out, options);
+        record.map(|record| (record, told, skips))
+    };
+    let (record, told, skips) = measure(&["A"]).unwrap();
+    assert_eq!((&told[0][..], told[1].len(), skips), (&["A".to_string()][..], 0, 1));
+    assert_eq!((record.images.chosen, record.looked_at()), (12, 11));
+    let text: String = tables(&record).iter().map(|table| table.to_string()).collect();
+    assert!(text.contains("A (still in training)") && text.contains("11 of 12 test images"), "{text}");
+    assert!(measure(&["B"]).unwrap_err().to_string().contains("\"B\" cannot be measured"));
+    assert_eq!(measure(&[]).unwrap().1[1], ["B"]);
+    // What is measured stays, whoever is chosen, until the weights are others.
+    let page = || std::fs::read_to_string(crate::evidence::report::write_report(&out).unwrap()).unwrap();
+    assert!(!page().contains("earlier weights"));
+    std::fs::write(out.join("arms/a/student-best.safetensors"), b"others").unwrap();
+    assert!(
+        page().contains("measured on earlier weights") && page().contains("Run <code>subband robustness</code> again")
+    );
 }

@@ -1,4 +1,5 @@
 //! The training loop of one arm.
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use burn::prelude::*;
@@ -14,6 +15,7 @@ use crate::optimizer::Optimizer;
 use crate::recipe::TrainRecipe;
 use crate::schedule::LearningRate;
 use crate::setup::{Role, Setup};
+use crate::task;
 
 use super::folder::{ArmFolder, write_json};
 use super::nonfinite::{self, Replay};
@@ -93,7 +95,7 @@ impl ArmRun<'_> {
             (learner, meta, None)
         } else {
             let proof = self.prove(&learner, &loader)?;
-            (learner, Meta::start(&self.slug, &self.fingerprint), proof)
+            (learner, Meta::start(&self.slug, &self.fingerprint), Some(proof))
         };
         let rate = LearningRate {
             base: self.train.optimizer.lr(),
@@ -108,31 +110,32 @@ impl ArmRun<'_> {
     }
 
     /// The proof of life on the first images; the arm's folder is made once it stands.
-    fn prove(&self, learner: &Learner, loader: &Loader) -> Result<Option<Proof>, TrainError> {
-        // Skipped corrupt images can leave a batch with one image, which shows little, or with none.
+    fn prove(&self, learner: &Learner, loader: &Loader) -> Result<Proof, TrainError> {
+        let inputs = Inputs::new(self.first_batch(loader)?, &self.device).seen_by(self.role);
+        let proof = proof::prove(learner, &inputs, self.teacher)?;
+        self.folder.create()?;
+        write_json(&self.folder.file("proof.json"), &proof)?;
+        Ok(proof)
+    }
+
+    /// The first batch that shows something: skipped corrupt images can leave one with a single image, and all pixels
+    /// of the first images may be ignored.
+    fn first_batch(&self, loader: &Loader) -> Result<Batch, TrainError> {
         let wanted = self.train.batch_size.min(2);
-        let mut found: Option<Batch> = None;
+        let (mut found, mut seen): (Option<Batch>, bool) = (None, false);
         for batch in loader.epoch(1, 0) {
             let batch = batch?;
-            if batch.len() > found.as_ref().map_or(0, |found| found.len()) {
+            seen = true;
+            if task::has_labels(&batch.targets, proof::IMAGES)
+                && batch.len() > found.as_ref().map_or(0, |found| found.len())
+            {
                 found = Some(batch);
             }
             if found.as_ref().is_some_and(|found| found.len() >= wanted) {
                 break;
             }
         }
-        let proof = match found {
-            Some(batch) => {
-                let inputs = Inputs::new(batch, &self.device).seen_by(self.role);
-                Some(proof::prove(learner, &inputs, self.teacher)?)
-            }
-            None => None,
-        };
-        self.folder.create()?;
-        if let Some(proof) = &proof {
-            write_json(&self.folder.file("proof.json"), proof)?;
-        }
-        Ok(proof)
+        found.ok_or_else(|| TrainError::Wiring(task::nothing_to_learn(seen)))
     }
 }
 
@@ -141,18 +144,17 @@ impl Loop<'_> {
     fn epoch(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let epoch = self.meta.epochs_done + 1;
         let accumulate = self.run.train.accumulate;
-        let mut batches = self.loader.epoch(epoch, self.meta.step_in_epoch * accumulate);
-        loop {
+        let mut batches = self.loader.epoch(epoch, self.meta.step_in_epoch * accumulate).peekable();
+        // A step whose images are all corrupt has no batch. It counts, so that a resumed run has the same steps.
+        while self.meta.step_in_epoch < self.rate.steps_per_epoch {
             let start = Instant::now();
+            let place = self.meta.step_in_epoch;
             let mut micros = Vec::new();
-            for batch in batches.by_ref().take(accumulate) {
+            while micros.len() < accumulate {
+                let belongs = |batch: &Result<Batch, _>| batch.as_ref().map_or(true, |b| b.step / accumulate == place);
+                let Some(batch) = batches.next_if(belongs) else { break };
                 micros.push(batch?);
             }
-            if micros.is_empty() {
-                break;
-            }
-            // Skipped corrupt images can leave a batch empty.
-            micros.retain(|batch| !batch.is_empty());
             let before = self.meta.auto.clone();
             let record = if micros.is_empty() { None } else { Some(self.step(epoch, micros)?) };
             self.meta.step += 1;
@@ -265,7 +267,15 @@ impl Loop<'_> {
         nonfinite::save(self.run.folder, replay, state::capture(before, &self.optimizer, self.meta.clone()))
     }
 
+    /// Images left out so far, those of earlier sessions too.
+    pub fn skipped(&self) -> BTreeMap<usize, String> {
+        let mut all = self.meta.skipped.clone();
+        all.extend(self.loader.skipped().into_iter().map(|skipped| (skipped.index, skipped.error)));
+        all
+    }
+
     pub fn checkpoint(&mut self) -> Result<(), TrainError> {
+        self.meta.skipped = self.skipped();
         self.metrics.sync()?;
         state::capture(&self.learner.trainable, &self.optimizer, self.meta.clone()).write(&self.run.folder.checkpoint())
     }

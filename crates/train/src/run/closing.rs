@@ -1,6 +1,7 @@
 //! The end of an epoch and the end of an arm: validation, the best epoch, the test, the records.
 use std::collections::BTreeMap;
 
+use subband_data::Skipped;
 use subband_models::{ModelError, Network, StateDict, weights};
 
 use super::arm::Loop;
@@ -60,8 +61,9 @@ impl Loop<'_> {
             self.meta.best = Some(Best::new(epoch, val));
         }
         write_weights(&self.run.folder.last(), &state)?;
-        let skipped = self.loader.skipped();
+        let skipped = self.skipped();
         if !skipped.is_empty() {
+            let skipped: Vec<Skipped> = skipped.into_iter().map(|(index, error)| Skipped { index, error }).collect();
             write_json(&self.run.folder.file("skipped.json"), &skipped)?;
         }
         let record = self.epoch_record(epoch, val);
@@ -85,7 +87,7 @@ impl Loop<'_> {
             val,
             seconds,
             images_per_second: if seconds > 0.0 { self.meta.epoch_images as f64 / seconds } else { 0.0 },
-            skipped: self.loader.skipped().len(),
+            skipped: self.skipped().len(),
         }
     }
 

@@ -123,11 +123,6 @@ impl Runner<'_> {
             }
             None => None,
         };
-        // Of other classes there is no truth to lay beside.
-        let known = self.setup.teacher_knows_labels();
-        if let (Some(gallery), Some(network)) = (&gallery, teacher.as_ref().filter(|_| known)) {
-            gallery.draw(network.clone(), Role::Teacher, "teacher", &self.folder.fingerprint(None, None))?;
-        }
         if let (Some(network), Some(result)) = (&teacher, &summary.teacher) {
             summary.prompts = self.prompts(network, result.test.clone(), progress)?;
         }
@@ -135,15 +130,22 @@ impl Runner<'_> {
         let mut done = self.folder.done();
         summary.list(&done);
         self.folder.write_results(&summary)?;
+        // Of other classes there is no truth to lay beside.
+        let known = self.setup.teacher_knows_labels();
+        if let (Some(gallery), Some(network)) = (&gallery, teacher.as_ref().filter(|_| known)) {
+            let load = || Ok(network.clone());
+            gallery.draw(load, Role::Teacher, "teacher", &self.folder.fingerprint(None, None))?;
+        }
         let all = arms.iter().flat_map(|arm| trainings.iter().map(move |seed| (arm, *seed)));
         for (index, (arm, seed)) in all.enumerate() {
             done[index] = Some(self.arm(arm, seed, teacher.as_ref(), progress)?);
-            if let Some(gallery) = &gallery {
+            summary.list(&done);
+            self.folder.write_results(&summary)?;
+            // The report shows the first of several seeds.
+            if let Some(gallery) = gallery.as_ref().filter(|_| trainings.first() == Some(&seed)) {
                 let (slug, key) = (arm.slug_of(seed), self.folder.fingerprint(Some(arm), seed));
                 gallery.draw_arm(&slug, &self.folder.arm(&slug).best(), &key)?;
             }
-            summary.list(&done);
-            self.folder.write_results(&summary)?;
         }
         Ok(summary)
     }

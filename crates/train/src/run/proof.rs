@@ -4,6 +4,8 @@
 //! every student tap that it names, and from there at parameters of the student that are trained. What fails here
 //! would silently do nothing for the whole run: a detached tap, a frozen student, a teacher that is the student, a loss
 //! that is constant up to rounding.
+use std::path::PathBuf;
+
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
@@ -49,8 +51,11 @@ impl Networks {
         let Some(teacher) = recipe.teacher.as_ref().filter(|teacher| teacher.train.is_some()) else {
             return Self::Ready;
         };
-        let start = (&recipe.student.network, recipe.student.weights.as_ref());
-        match teacher.weights.is_some() && (&teacher.network, teacher.weights.as_ref()) == start {
+        let student = &recipe.student;
+        let same_file = |own: &Option<PathBuf>, other: &Option<PathBuf>| own.is_some() && own == other;
+        // One backbone may stand under several heads.
+        let weights = teacher.network == student.network && same_file(&teacher.weights, &student.weights);
+        match weights || same_file(&teacher.backbone, &student.backbone) {
             true => Self::Twins,
             false => Self::Untrained,
         }
@@ -206,6 +211,16 @@ impl<'a> Prover<'a> {
 
     fn check_value(&self, part: &Part, value: f64) -> Result<(), TrainError> {
         let taps = part.reaches.join(", ");
+        let task = part.name == "task";
+        if value == 0.0 && task {
+            let reason = "the student is certain of every label already, so that there is nothing to learn";
+            return self.dead(part, format!("is exactly 0 at step 1: {reason}"));
+        }
+        if !value.is_finite() && task {
+            let reason =
+                "the student's scores are not numbers, or too far apart: look at student.weights and data.normalize";
+            return self.dead(part, format!("is {value} for the initial weights: {reason}"));
+        }
         if value == 0.0 {
             let reason = self.reason(
                 "student and teacher agree there already, or one of the term's own keys turns it off; choose other taps \

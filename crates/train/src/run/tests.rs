@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 mod auto;
+mod corrupt;
 mod proof;
 mod seeds;
 mod segmentation;
@@ -176,6 +177,29 @@ fn a_refused_resume_writes_nothing_and_finished_arms_stay_listed() {
     assert!(root_files(&out) == before);
     let more = go(&with("1.0"), &out, true, &mut Silent).unwrap();
     assert!(more.finished && more.arms.iter().map(|arm| arm.name.as_str()).eq(["first", "hints"]));
+}
+
+#[test]
+fn pictures_that_cannot_be_drawn_are_noted_and_results_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let recipe = recipe(&["train.epochs=1", "train.warmup_epochs=0.5"]);
+    go(&recipe, &out, false, &mut Silent).unwrap();
+    let (arm, pictures) = (out.join("arms/hints"), out.join("arms/hints/pictures/pictures.json"));
+    let drawn = fs::read_to_string(&pictures).unwrap();
+    // Pictures that are there need no weights.
+    let weights = fs::read(arm.join("student-best.safetensors")).unwrap();
+    fs::write(arm.join("student-best.safetensors"), b"damaged").unwrap();
+    fs::remove_file(out.join("results.json")).unwrap();
+    assert!(go(&recipe, &out, true, &mut Silent).unwrap().finished);
+    assert_eq!(fs::read_to_string(&pictures).unwrap(), drawn);
+    fs::remove_file(&pictures).unwrap();
+    assert!(go(&recipe, &out, true, &mut Silent).unwrap().finished && out.join("results.json").exists());
+    let found: crate::evidence::NetworkPictures = serde_json::from_slice(&fs::read(&pictures).unwrap()).unwrap();
+    assert!(found.notes[0].contains("student-best.safetensors") || found.notes[0].contains("hints"), "{found:?}");
+    fs::write(arm.join("student-best.safetensors"), weights).unwrap();
+    go(&recipe, &out, true, &mut Silent).unwrap();
+    assert_eq!(fs::read_to_string(&pictures).unwrap(), drawn);
 }
 
 #[test]

@@ -89,6 +89,28 @@ pub(crate) fn random(task: Task, count: usize, size: [usize; 2], classes: usize,
     }
 }
 
+/// Whether one of the first `images` images has a label that counts.
+pub(crate) fn has_labels(targets: &Targets, images: usize) -> bool {
+    match targets {
+        Targets::Classes(classes) => !classes.is_empty(),
+        Targets::Masks(masks) => {
+            masks.iter().take(images).any(|mask| mask.labels().iter().any(|label| *label != Mask::IGNORED))
+        }
+    }
+}
+
+/// Why nothing can be learned where no batch has a label that counts; `seen`: there were batches.
+pub(crate) fn nothing_to_learn(seen: bool) -> String {
+    match seen {
+        true => {
+            "no training pixel has a class: every one is ignored; look at data.ignore_label and data.label_map".into()
+        }
+        false => {
+            "no training image can be decoded, so data.skip_corrupt passes over all of them; look at data.path".into()
+        }
+    }
+}
+
 /// The loss of a network with the labels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Objective {

@@ -113,14 +113,14 @@ fn maps(gallery: &Gallery, seeds: bool) -> String {
             html.push_str(&strip_of_maps(gallery, place, image, method));
         }
     }
+    let notes: String = gallery.networks.iter().flat_map(Shown::notes).collect();
     if html.is_empty() {
-        return html;
+        return notes;
     }
     let target = match gallery.set.segmentation {
         true => "the scores of one class on its true pixels",
         false => "the score of the true class",
     };
-    let notes: String = gallery.networks.iter().flat_map(Shown::notes).collect();
     format!(
         "<h3>Where the networks look</h3><p class=\"note\">Class-activation maps at the best epoch{}: which places of the \
          features at a tap speak for {target}. Each map runs from its own smallest to its own largest value, so brightness \

@@ -3,7 +3,7 @@ use std::fmt::Write;
 
 use super::png::data_uri;
 use super::text::{duration, escape, grouped, loss};
-use crate::evidence::prompts::{MaskPictures, PictureImage, PromptResult, SetMasks, TapMasks};
+use crate::evidence::prompts::{MaskPictures, PictureImage, PromptResult, TapMasks};
 use crate::pictures::viridis;
 
 /// Height and width of the largest photo that is drawn; a larger one is thinned out.
@@ -120,9 +120,10 @@ fn figure(index: usize, image: &PictureImage, photo: &str, tap: &TapMasks, place
     for set in &tap.sets {
         let _ = write!(html, "<div class=\"side\">{}</div>", words(&set.set));
         let masks = set.values.get(index).map(Vec::as_slice).unwrap_or_default();
+        let size = set.sizes.get(index).copied().unwrap_or_default();
         for (prompt, mask) in masks.iter().enumerate() {
             let label = format!("mask of prompt {} on {}", prompt + 1, set.set);
-            html.push_str(&tile(places.then_some(photo), &label, shape, &heat(set, mask, (low, high))));
+            html.push_str(&tile(places.then_some(photo), &label, shape, &heat(size, mask, (low, high))));
         }
         html.push_str(&"<div></div>".repeat(columns - masks.len().min(columns)));
     }
@@ -145,13 +146,13 @@ pub(super) fn tile(photo: Option<&str>, label: &str, shape: f64, layer: &str) ->
 }
 
 /// A mask in colours, one pixel for each of its values.
-fn heat(set: &SetMasks, mask: &[f32], (low, high): (f32, f32)) -> String {
+fn heat([height, width]: [usize; 2], mask: &[f32], (low, high): (f32, f32)) -> String {
     let share = |value: &f32| if high > low { f64::from((value - low) / (high - low)) } else { 0.5 };
     let pixels: Vec<u8> = mask.iter().flat_map(|value| viridis(share(value))).collect();
-    if set.width == 0 || mask.len() != set.width * set.height {
+    if width == 0 || mask.len() != width * height {
         return String::new();
     }
-    let uri = data_uri(set.width, set.height, 3, &pixels);
+    let uri = data_uri(width, height, 3, &pixels);
     format!("<image class=\"heat\" href=\"{uri}\" width=\"100\" height=\"HEIGHT\" preserveAspectRatio=\"none\"/>")
 }
 
@@ -198,12 +199,12 @@ fn words(set: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::prompts::SetMasks;
 
     fn pictures() -> MaskPictures {
         let set = |name: &str, side: usize, start: f32| SetMasks {
             set: name.into(),
-            height: side,
-            width: side,
+            sizes: vec![[side, side]],
             values: vec![(0..2).map(|t| (0..side * side).map(|k| start + 0.01 * (k + t) as f32).collect()).collect()],
         };
         let image = PictureImage { index: 4, label: "<seven>".into(), height: 6, width: 4, grey: vec![9; 24] };
@@ -237,6 +238,23 @@ mod tests {
             let open = html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();
             assert_eq!(open, html.matches(&format!("</{tag}>")).count(), "{tag}");
         }
+    }
+
+    #[test]
+    fn images_of_other_sizes_have_masks_of_other_sizes() {
+        let mut pictures = pictures();
+        pictures.images.push(PictureImage { index: 7, label: "wide".into(), height: 3, width: 9, grey: vec![5; 27] });
+        for set in &mut pictures.taps[0].sets {
+            set.sizes.push([1, 3]);
+            set.values.push(vec![vec![0.4, 0.5, 0.6]; 2]);
+        }
+        let html = section(None, Some(&pictures), "");
+        assert_eq!(html.matches("class=\"heat\"").count(), 2 * 6);
+        let text = serde_json::to_string(&pictures).unwrap();
+        assert_eq!(serde_json::from_str::<MaskPictures>(&text).unwrap(), pictures);
+        // The first versions had one size.
+        let old = "{\"set\":\"ll3\",\"height\":1,\"width\":2,\"values\":[[[0.5,0.25]],[[0.5,0.75]]]}";
+        assert_eq!(serde_json::from_str::<SetMasks>(old).unwrap().sizes, [[1, 2], [1, 2]]);
     }
 
     #[test]

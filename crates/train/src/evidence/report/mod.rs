@@ -37,7 +37,7 @@ pub enum ReportError {
         source: std::io::Error,
     },
     /// A JSON file of the folder is damaged.
-    #[error("{} is not valid JSON ({source}); run again with --resume to write it anew", path.display())]
+    #[error("{} is not valid JSON ({source}); {} writes it anew", path.display(), writer(path))]
     Json {
         /// The file.
         path: PathBuf,
@@ -49,10 +49,19 @@ pub enum ReportError {
     Write(#[from] crate::TrainError),
 }
 
+/// The command that writes a file of the folder.
+fn writer(path: &Path) -> &'static str {
+    match path.ends_with("robustness.json") {
+        true => "`subband robustness --force`",
+        false => "`subband distill --resume`",
+    }
+}
+
 /// Writes `report.html` into a run folder and returns its path.
 ///
 /// # Errors
-/// [`ReportError`]; a missing or cut-off metrics file is no error, its part of the page is left out.
+/// [`ReportError`]; a missing or cut-off metrics file is no error, its part of the page is left out, nor is a damaged
+/// `robustness.json`, which its part of the page names.
 pub fn write_report(run_dir: &Path) -> Result<PathBuf, ReportError> {
     let run = read::run(run_dir)?;
     let path = run_dir.join("report.html");

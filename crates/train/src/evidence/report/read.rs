@@ -4,16 +4,16 @@
 //! stopped, or for a folder written by an older version. A line that was cut by a crash is
 //! skipped, a number that is missing or not finite becomes `None`.
 
-use super::ReportError;
 use super::gallery::{self, Gallery};
 use super::rows::rows;
+use super::{ReportError, robustness};
 use crate::evidence::{
     ClassScores, EpochResult, Figure, MaskPictures, PromptResult, Proof, RobustnessRecord, Scores, Spread, spreads,
 };
 use crate::recipe::{ArmRecipe, label};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What a run folder holds, as far as it was written.
@@ -43,6 +43,10 @@ pub(super) struct Run {
     pub gallery: Option<Gallery>,
     /// Figures on corrupted images.
     pub robustness: Option<RobustnessRecord>,
+    /// Why these cannot be read.
+    pub robustness_damage: Option<String>,
+    /// Folders of networks whose weights are no longer those of these figures.
+    pub outdated: BTreeSet<String>,
 }
 
 /// One trained network: an arm of the comparison, or the teacher.
@@ -167,7 +171,11 @@ pub(super) fn run(dir: &Path) -> Result<Run, ReportError> {
     run.rows = rows(&run.arms);
     run.figures = figures(&run);
     run.gallery = gallery::read(dir, &run)?;
-    run.robustness = record(&dir.join("robustness.json"))?;
+    match record(&dir.join("robustness.json")) {
+        Err(error @ ReportError::Json { .. }) => run.robustness_damage = Some(error.to_string()),
+        record => run.robustness = record?,
+    }
+    run.outdated = run.robustness.iter().flat_map(|record| robustness::outdated(dir, record)).collect();
     Ok(run)
 }
 

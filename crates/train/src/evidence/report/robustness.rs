@@ -5,6 +5,7 @@ use super::read::{Arm, Run};
 use super::text::{capital, escape, grouped, percent, spread};
 use crate::evidence::{Figure, NetworkRobustness, RobustnessRecord, Spread};
 use std::fmt::Write;
+use std::path::Path;
 use subband_metrics::RobustnessResult;
 
 /// A row: the teacher, or an arm over its seeds.
@@ -12,8 +13,8 @@ struct Row<'a> {
     arm: &'a Arm,
     class: String,
     networks: Vec<&'a NetworkRobustness>,
-    /// Whether cells of one of its networks are missing.
-    partial: bool,
+    /// What keeps it from being compared with the others.
+    faults: Vec<String>,
 }
 
 impl Row<'_> {
@@ -31,19 +32,34 @@ impl Row<'_> {
 
 /// The section; empty where nothing was measured.
 pub(super) fn section(run: &Run) -> String {
-    let Some(record) = &run.robustness else { return String::new() };
+    let Some(record) = &run.robustness else {
+        let damage = run.robustness_damage.as_ref();
+        return damage.map_or_else(String::new, |damage| {
+            format!("<h2>Corrupted images</h2><p class=\"state\">{}</p>", escape(damage))
+        });
+    };
     let rows = rows(run, record);
     if rows.is_empty() {
         return String::new();
     }
     let figures = figures(&rows);
     let Some(primary) = figures.first() else {
-        return format!("<h2>Corrupted images</h2>{}", state(record, &rows));
+        return format!("<h2>Corrupted images</h2>{}", state(run, record, &rows));
     };
-    let mut html = format!("<h2>Corrupted images</h2>{}{}", state(record, &rows), table(&rows, &figures));
+    let mut html = format!("<h2>Corrupted images</h2>{}{}", state(run, record, &rows), table(&rows, &figures));
     html.push_str(&note(run, record));
     html.push_str(&curve(&rows, *primary, record));
     html + &by_corruption(&rows, *primary, record)
+}
+
+/// Folders of networks that have other weights now than when they were measured; those that keep their weights elsewhere
+/// are not looked at.
+pub(super) fn outdated(dir: &Path, record: &RobustnessRecord) -> Vec<String> {
+    let changed = |network: &&NetworkRobustness| {
+        let file = dir.join("arms").join(&network.slug).join("student-best.safetensors");
+        file.is_file() && crate::robustness::weight_hash(&file).is_ok_and(|now| now != network.weights)
+    };
+    record.networks.iter().filter(changed).map(|network| network.slug.clone()).collect()
 }
 
 /// The networks that were measured, in the order of the results.
@@ -56,10 +72,31 @@ fn rows<'a>(run: &'a Run, record: &'a RobustnessRecord) -> Vec<Row<'a>> {
     let row = |(arm, class, slugs): (&'a Arm, String, Vec<&str>)| {
         let measured = record.networks.iter().filter(|network| slugs.contains(&network.slug.as_str()));
         let networks: Vec<_> = measured.filter(|network| record.done(network) > 0).collect();
-        let partial = networks.iter().any(|network| network.results.is_empty());
-        (!networks.is_empty()).then_some(Row { arm, class, networks, partial })
+        let faults = faults(run, &networks, slugs.len());
+        (!networks.is_empty()).then_some(Row { arm, class, networks, faults })
     };
     teacher.chain(arms).filter_map(row).collect()
+}
+
+/// What is not as it should be about the measured networks of a row, which has this many.
+fn faults(run: &Run, networks: &[&NetworkRobustness], of: usize) -> Vec<String> {
+    let any = |wrong: &dyn Fn(&NetworkRobustness) -> bool| networks.iter().any(|network| wrong(network));
+    let outdated = |network: &NetworkRobustness| run.outdated.contains(&network.slug);
+    let in_training =
+        |network: &NetworkRobustness| run.arms.iter().any(|arm| arm.slug == network.slug && arm.best.is_empty());
+    let mut faults = Vec::new();
+    if any(&|network| network.results.is_empty()) {
+        faults.push("not complete".to_string());
+    }
+    if networks.len() < of {
+        faults.push(format!("{} of {of} seeds", networks.len()));
+    }
+    if any(&outdated) {
+        faults.push("measured on earlier weights".into());
+    } else if any(&in_training) {
+        faults.push("still in training".into());
+    }
+    faults
 }
 
 /// The figures of complete rows, the primary one first.
@@ -71,8 +108,24 @@ fn figures(rows: &[Row<'_>]) -> Vec<Figure> {
     std::iter::once(primary).chain(others).collect()
 }
 
-/// What is still missing.
-fn state(record: &RobustnessRecord, rows: &[Row<'_>]) -> String {
+/// What is still missing, and what is no longer true.
+fn state(run: &Run, record: &RobustnessRecord, rows: &[Row<'_>]) -> String {
+    let measured = || rows.iter().flat_map(|row| &row.networks);
+    let names: Vec<String> = measured()
+        .filter(|network| run.outdated.contains(&network.slug))
+        .map(|network| escape(&network.name))
+        .collect();
+    let outdated = match names.is_empty() {
+        true => String::new(),
+        false => format!(
+            "<p class=\"state\"><b>Measured on earlier weights:</b> {}. Run <code>subband robustness</code> again.</p>",
+            names.join(", ")
+        ),
+    };
+    outdated + &missing(record, rows)
+}
+
+fn missing(record: &RobustnessRecord, rows: &[Row<'_>]) -> String {
     let missing = rows.iter().flat_map(|row| &row.networks).filter(|network| network.results.is_empty());
     let parts: Vec<String> = missing
         .map(|network| format!("{}: {} of {}", escape(&network.name), record.done(network), record.cells()))
@@ -99,9 +152,10 @@ fn table(rows: &[Row<'_>], figures: &[Figure]) -> String {
     );
     for row in rows {
         let best = |of: fn(&RobustnessResult) -> Option<f64>, figure: &Figure| {
-            let students = rows.iter().filter(|other| other.class != "teacher");
+            let counts = |row: &&Row<'_>| row.class != "teacher" && row.faults.is_empty();
+            let students = rows.iter().filter(counts);
             let top = students.filter_map(|other| other.mean(figure.name, of)).fold(f64::MIN, f64::max);
-            if row.class != "teacher" && row.mean(figure.name, of) == Some(top) { " class=\"best\"" } else { "" }
+            if counts(&row) && row.mean(figure.name, of) == Some(top) { " class=\"best\"" } else { "" }
         };
         let cells = |figure: &Figure| {
             let parts: [fn(&RobustnessResult) -> Option<f64>; 3] =
@@ -111,11 +165,14 @@ fn table(rows: &[Row<'_>], figures: &[Figure]) -> String {
         };
         let _ = write!(
             html,
-            "<tr class=\"{teacher}\"><th scope=\"row\"><span class=\"swatch {class}\"></span>{name}{partial}</th>{cells}</tr>",
+            "<tr class=\"{teacher}\"><th scope=\"row\"><span class=\"swatch {class}\"></span>{name}{faults}</th>{cells}</tr>",
             teacher = if row.class == "teacher" { "teacher" } else { "" },
             class = row.class,
             name = escape(&row.arm.name),
-            partial = if row.partial { "<small>not complete</small>" } else { "" },
+            faults = match row.faults.is_empty() {
+                true => String::new(),
+                false => format!("<small>{}</small>", row.faults.join(" · ")),
+            },
             cells = figures.iter().map(cells).collect::<String>(),
         );
     }
@@ -123,14 +180,18 @@ fn table(rows: &[Row<'_>], figures: &[Figure]) -> String {
 }
 
 fn note(run: &Run, record: &RobustnessRecord) -> String {
-    let images = &record.images;
-    let on = match images.chosen == images.of {
+    let (images, looked_at) = (&record.images, record.looked_at());
+    let on = match looked_at == images.of {
         true => format!("all {} test images", grouped(images.of as f64)),
         false => format!(
             "{} of {} test images, the same for every arm",
-            grouped(images.chosen as f64),
+            grouped(looked_at as f64),
             grouped(images.of as f64)
         ),
+    };
+    let broken = match images.chosen.saturating_sub(looked_at) {
+        0 => String::new(),
+        count => format!(" {} more cannot be decoded and are left out.", grouped(count as f64)),
     };
     let seeds = if run.seeds.is_empty() { "" } else { " Mean and sample standard deviation over the seeds of an arm." };
     let frost = match record.has_generated_frost() {
@@ -143,7 +204,7 @@ fn note(run: &Run, record: &RobustnessRecord) -> String {
     format!(
         "<p class=\"note\">In per cent, weights of the best epoch, on {on}. P: clean images. mPC: mean over {} corruptions at \
          the severities {} (Michaelis et al. 2019). rPC = mPC / P: the share that is left. Every network sees the very same \
-         corrupted images.{seeds}{frost}</p>",
+         corrupted images.{broken}{seeds}{frost}</p>",
         record.corruptions.len(),
         record.severities.iter().map(u8::to_string).collect::<Vec<_>>().join(", "),
     )
@@ -221,7 +282,15 @@ mod tests {
             cells.extend(severities.iter().map(|s| cell(corruption, *s, miou / 2.0 - f64::from(*s))));
         }
         let (name, slug, network) = (name.into(), slug.into(), "x".into());
-        NetworkRobustness { name, slug, network, weights: "w".into(), cells, results: BTreeMap::new() }
+        NetworkRobustness {
+            name,
+            slug,
+            network,
+            weights: "w".into(),
+            unfinished: false,
+            cells,
+            results: BTreeMap::new(),
+        }
     }
 
     fn run(networks: Vec<NetworkRobustness>, seeds: &[u64]) -> Run {
@@ -242,6 +311,7 @@ mod tests {
             slug: slug.into(),
             seed,
             terms: vec!["task".into(), "kd".into()],
+            best: BTreeMap::from([("miou".into(), Spread::of(&[60.0]).unwrap())]),
             ..Arm::default()
         };
         let arms: Vec<Arm> = match seeds {
@@ -288,6 +358,31 @@ mod tests {
         let html = all(&[5]);
         assert!(html.contains("&lt;KD&gt;, seed 2: 3 of 5") && html.contains("not complete"), "{html}");
         assert!(!html.contains("±"));
+    }
+
+    #[test]
+    fn fewer_seeds_and_earlier_weights_are_told_and_never_the_best() {
+        let of = |slug: &str, miou: f64| network(slug, slug, miou, &[1, 5]);
+        let html = section(&run(vec![of("kd-seed1", 60.0)], &[1, 2, 3]));
+        assert!(html.contains("1 of 3 seeds") && !html.contains("class=\"best\""), "{html}");
+        let both = vec![of("kd-seed1", 60.0), of("kd-seed2", 62.0)];
+        let complete = run(both.clone(), &[1, 2]);
+        assert!(section(&complete).contains("class=\"best\"") && !section(&complete).contains("seeds</small>"));
+        let html = section(&Run { outdated: ["kd-seed2".to_string()].into(), ..run(both, &[1, 2]) });
+        assert!(html.contains("<small>measured on earlier weights") && !html.contains("class=\"best\""), "{html}");
+        assert!(html.contains("Measured on earlier weights:</b> kd-seed2") && html.contains("subband robustness"));
+        // An arm without a result is in training.
+        let mut early = run(vec![of("kd", 60.0)], &[]);
+        early.arms.iter_mut().for_each(|arm| arm.best.clear());
+        assert!(section(&early).contains("still in training"));
+    }
+
+    #[test]
+    fn images_that_were_passed_over_are_not_counted() {
+        let mut run = run(vec![network("<KD>", "kd", 60.0, &[1, 5])], &[]);
+        run.robustness.as_mut().unwrap().images.chosen = 6;
+        let html = section(&run);
+        assert!(html.contains("4 of 1") && html.contains("2 more cannot be decoded"), "{html}");
     }
 
     #[test]

@@ -217,3 +217,15 @@ fn other_folders_and_damaged_results_are_refused() {
     write(folder.path(), "results.json", "{\"name\":");
     assert!(write_report(folder.path()).unwrap_err().to_string().contains("results.json"));
 }
+
+#[test]
+fn a_damaged_robustness_file_is_named_and_the_page_is_there() {
+    let folder = finished();
+    write(folder.path(), "robustness.json", "{\"run\":");
+    let html = page(folder.path());
+    assert!(
+        html.contains("robustness.json is not valid JSON") && html.contains("subband robustness --force"),
+        "{html}"
+    );
+    assert!(html.contains("91.5"));
+}

@@ -152,8 +152,11 @@ fn masks(network: &Network, learned: &Prompts, image: Tensor<4>, taps: &mut Vec<
             let values = masks.into_data().convert::<f32>().try_to_vec::<f32>().unwrap_or_default();
             let values: Vec<Vec<f32>> = values.chunks(height * width).take(tokens).map(<[f32]>::to_vec).collect();
             match entry.sets.iter_mut().find(|known| known.set == set) {
-                Some(known) => known.values.push(values),
-                None => entry.sets.push(SetMasks { set, height, width, values: vec![values] }),
+                Some(known) => {
+                    known.sizes.push([height, width]);
+                    known.values.push(values);
+                }
+                None => entry.sets.push(SetMasks { set, sizes: vec![[height, width]], values: vec![values] }),
             }
         }
     }

@@ -29,7 +29,7 @@ use crate::prompts::Prompted;
 use crate::recipe::PromptRecipe;
 use crate::schedule::LearningRate;
 use crate::setup::Setup;
-use crate::{TrainError, gradients};
+use crate::{TrainError, gradients, task};
 
 use super::folder::{ArmFolder, write_json};
 use super::go_on;
@@ -65,6 +65,8 @@ struct Loop<'a> {
     meta: Meta,
     rate: LearningRate,
     metrics: MetricsFile,
+    /// Whether the proof of life is still to come.
+    unproved: bool,
 }
 
 impl PromptRun<'_> {
@@ -117,7 +119,8 @@ impl PromptRun<'_> {
             steps_per_epoch: self.recipe.steps,
         };
         let metrics = MetricsFile::open(&self.folder.file("metrics.jsonl"), meta.step, 0)?;
-        Ok(Loop { run: self, work, optimizer, meta, rate, metrics })
+        let unproved = meta.step == 0;
+        Ok(Loop { run: self, work, optimizer, meta, rate, metrics, unproved })
     }
 }
 
@@ -148,12 +151,23 @@ impl Loop<'_> {
     /// The remaining steps, over as many passes through the training images as they take.
     fn learn(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let loader = self.run.setup.loader(self.run.recipe.batch_size)?;
-        let per_epoch = loader.steps();
-        while self.meta.step < self.run.recipe.steps {
+        let (steps, per_epoch) = (self.run.recipe.steps, loader.steps());
+        let mut seen = self.meta.step > 0;
+        while self.meta.step < steps {
             let (done, within) = (self.meta.step / per_epoch, self.meta.step % per_epoch);
-            let left = self.run.recipe.steps - self.meta.step;
-            for batch in loader.epoch(done + 1, within).take(left) {
-                self.batch(done + 1, batch?, progress)?;
+            let (start, end) = (done * per_epoch, (done + 1) * per_epoch);
+            let mut batches = loader.epoch(done + 1, within);
+            // A step whose images are all corrupt has no batch. It counts, so that a resumed run has the same steps.
+            while self.meta.step < steps.min(end) {
+                let batch = batches.next().transpose()?;
+                self.meta.step = batch.as_ref().map_or(end, |batch| start + batch.step).min(steps);
+                if let Some(batch) = batch.filter(|batch| start + batch.step < steps) {
+                    seen = true;
+                    self.batch(done + 1, batch, progress)?;
+                }
+            }
+            if self.unproved && steps >= end {
+                return Err(TrainError::Wiring(task::nothing_to_learn(seen)));
             }
         }
         self.checkpoint()
@@ -163,16 +177,13 @@ impl Loop<'_> {
     fn batch(&mut self, epoch: usize, batch: Batch, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let start = Instant::now();
         let images = batch.len();
-        // Skipped corrupt images can leave a batch empty.
-        let record = if images > 0 { Some(self.step(epoch, batch)?) } else { None };
+        let record = self.step(epoch, batch)?;
         self.meta.step += 1;
         self.meta.seconds += start.elapsed().as_secs_f64();
-        if let Some(record) = record {
-            let terms: Vec<(String, f64)> = record.terms.iter().map(|(name, value)| (name.clone(), *value)).collect();
-            let StepRecord { epoch, step, lr, loss, .. } = record;
-            self.metrics.push(&MetricLine::Step(record))?;
-            go_on(progress.event(Event::Step { epoch, step, images, lr, loss, terms: &terms }), NAME, step)?;
-        }
+        let terms: Vec<(String, f64)> = record.terms.iter().map(|(name, value)| (name.clone(), *value)).collect();
+        let StepRecord { epoch, step, lr, loss, .. } = record;
+        self.metrics.push(&MetricLine::Step(record))?;
+        go_on(progress.event(Event::Step { epoch, step, images, lr, loss, terms: &terms }), NAME, step)?;
         let every = self.run.recipe.checkpoint_every;
         if self.meta.step.is_multiple_of(every) && self.meta.step < self.run.recipe.steps {
             self.checkpoint()?;
@@ -184,9 +195,11 @@ impl Loop<'_> {
     fn step(&mut self, epoch: usize, batch: Batch) -> Result<StepRecord, TrainError> {
         let (step, lr) = (self.meta.step + 1, self.rate.at(self.meta.step));
         let indices = vec![batch.indices.clone()];
+        let labelled = task::has_labels(&batch.targets, batch.len());
         let inputs = Inputs::new(batch, &self.run.device);
-        if step == 1 {
+        if self.unproved && labelled {
             self.work.prove(&inputs)?;
+            self.unproved = false;
         }
         let parts = self.work.parts(&inputs)?;
         let (mut terms, mut weights, mut loss) = (BTreeMap::new(), BTreeMap::new(), 0.0);

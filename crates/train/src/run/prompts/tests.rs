@@ -99,7 +99,7 @@ fn masks_part_the_teacher_stays_and_the_evidence_says_so() {
     let pictures: MaskPictures = serde_json::from_slice(&bytes).unwrap();
     assert_eq!((pictures.images.len(), pictures.taps.len()), (2, 3));
     let sets: Vec<(&str, usize, usize)> =
-        pictures.taps[1].sets.iter().map(|s| (s.set.as_str(), s.height, s.values[1].len())).collect();
+        pictures.taps[1].sets.iter().map(|s| (s.set.as_str(), s.sizes[1][0], s.values[1].len())).collect();
     assert_eq!(sets, [("ll2", 4, 2), ("level1", 7, 2), ("level2", 4, 2)]);
     let masks = pictures.taps.iter().flat_map(|tap| &tap.sets).flat_map(|set| set.values.iter().flatten().flatten());
     assert!(masks.clone().all(|m| *m > 0.0 && *m < 1.0) && masks.count() > 1000);

@@ -52,6 +52,9 @@ fn every_arm_is_trained_once_per_seed_and_stopped_runs_go_on() {
     for slug in ["hints-seed4", "hints-seed9"] {
         assert!(weights_of(&whole, slug) == weights_of(&parts, slug), "{slug}");
     }
+    // The report shows what the first seed's networks make of its images.
+    let drawn = |slug: &str| whole.join("arms").join(slug).join("pictures").exists();
+    assert!(drawn("hints-seed4") && !drawn("hints-seed9"));
     report_shows(&whole, &over.last["top1"].to_string());
 }
 

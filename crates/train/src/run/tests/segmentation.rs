@@ -137,8 +137,11 @@ fn networks_must_be_built_for_the_labels() {
     assert!(error.contains("one class for each image") && error.contains("cifar-resnet8"), "{error}");
     let error = fails(&recipe(&["train.aux_weight=0.4"]));
     assert!(error.contains("train.aux_weight"), "{error}");
-    let error = fails(&edges(root.path(), &["teacher.network=pspnet-resnet18-d16"]));
-    assert!(error.contains("`kd`") && error.contains("5x6") && error.contains("3x3"), "{error}");
+    let error = fails(&recipe(&["teacher.train.aux_weight=0.4"]));
+    assert!(error.contains("teacher.train.aux_weight"), "{error}");
+    let error = fails(&edges(root.path(), &["data.label_map={\"*\"=255}"]));
+    assert!(error.contains("no training pixel has a class") && error.contains("label_map"), "{error}");
+    fs::remove_dir_all(folder.path().join("run")).unwrap();
     let error = fails(&edges(root.path(), &["evaluate.protocol=mfnet-rtfnet"]));
     assert!(error.contains("9 classes"), "{error}");
 }
@@ -158,4 +161,40 @@ fn values_of_the_evaluation_are_checked() {
     assert!(error(&["evaluate.protocol=coco"]).contains("no segmentation protocol"));
     assert!(error(&["teacher.classes=3"]).contains("teacher.classes"));
     assert!(error(&["student.backbone=a", "student.weights=b"]).contains("student.backbone"));
+}
+
+#[test]
+fn logits_of_another_stride_are_compared_at_the_students() {
+    let root = made_up();
+    // The wiring and the estimate of the time take steps with the losses of the recipe, kd on logits among them.
+    let recipe = edges(root.path(), &["teacher.network=pspnet-resnet18-d16", "teacher.batch_norm=batch"]);
+    let plan = Plan::with(&recipe, &Device::flex(), crate::PlanOptions { time: true }).unwrap();
+    let extent = |network: &crate::plan::NetworkPlan| {
+        network.taps.iter().find(|tap| tap.name == "logits").map(|tap| tap.shape.extent()).unwrap()
+    };
+    assert_eq!((extent(plan.teacher.as_ref().unwrap()), extent(&plan.student)), ((3, 3), (5, 6)));
+    assert_eq!((plan.teacher.unwrap().batch_norm, plan.student.batch_norm), ("batch".into(), "batch".into()));
+    let parts = plan.time.unwrap().parts;
+    assert!(parts.iter().all(|part| part.seconds > part.step_seconds * part.steps as f64), "{parts:?}");
+}
+
+#[test]
+fn networks_that_share_a_backbone_may_agree_until_the_teacher_is_trained() {
+    let root = made_up();
+    let file = root.path().join("classifier.safetensors");
+    let classifier = subband_models::NetworkConfig::new("resnet18", 3, 5);
+    let classifier = classifier.init(subband_seed::Stream::new(1), &Device::flex()).unwrap();
+    weights::write_safetensors(&file, &classifier.state_dict()).unwrap();
+    let file = format!("backbone={:?}", file.display().to_string());
+    let overrides = [
+        "student.network=pspnet-resnet18b-d8",
+        "teacher.network=deeplabv3-resnet18b-d8",
+        "teacher.batch_norm=batch",
+        &format!("teacher.{file}"),
+        &format!("student.{file}"),
+    ];
+    let text = RECIPE.replace("ROOT", &root.path().display().to_string()).replace("\"cwd\"", "\"mse\"");
+    let mut recipe = Recipe::parse(&text, "edges", &overrides.map(String::from)).unwrap();
+    recipe.arms[0].terms.retain(|term| term.name != "kd");
+    Plan::with(&recipe, &Device::flex(), crate::PlanOptions { time: false }).unwrap();
 }

@@ -27,6 +27,35 @@ fn a_teacher_of_other_classes_teaches_features_and_no_logits() {
 }
 
 #[test]
+fn a_file_of_other_classes_is_refused_with_the_key_that_takes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = |recipe: &Recipe| {
+        Plan::with(recipe, &Device::flex(), crate::PlanOptions { time: false }).unwrap_err().to_string()
+    };
+    let error = plan(&taught(folder.path(), 7, &[]));
+    assert!(error.contains("teacher.classes = 7") && error.contains("7 classes and the teacher has 10"), "{error}");
+    let error = plan(&taught(folder.path(), 7, &["teacher.train={ epochs = 1 }"]));
+    assert!(error.contains("leave teacher.weights out"), "{error}");
+    // Another network is another mistake.
+    let error = plan(&taught(folder.path(), 7, &["teacher.network=cifar-resnet20"]));
+    assert!(!error.contains("teacher.classes"), "{error}");
+}
+
+#[test]
+fn the_test_of_a_loaded_teacher_takes_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let time = |overrides: &[&str]| {
+        let plan = Plan::with(&taught(folder.path(), 10, overrides), &Device::flex(), crate::PlanOptions::default());
+        let plan = plan.unwrap();
+        (plan.time.as_ref().unwrap().parts.clone(), plan.to_string())
+    };
+    let (parts, text) = time(&["teacher.batch_norm=batch"]);
+    assert!(parts[0].name == "test of the teacher" && parts[0].steps == 0 && parts[0].seconds > 0.0, "{parts:?}");
+    let row = text.lines().find(|line| line.contains("cifar-resnet14") && line.contains("teacher")).unwrap();
+    assert!(row.contains("batch") && text.contains("batch norm"), "{text}");
+}
+
+#[test]
 fn a_teacher_in_training_mode_uses_the_batch_and_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let features = |norm: &str| {
