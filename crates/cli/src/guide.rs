@@ -12,7 +12,12 @@ Your own images: a folder train/<class>/*.jpg and val/<class>/*.jpg
   subband data inspect DIR                  what is there, sizes, classes, damaged files
   cp recipes/quickstart.toml mine.toml      then set dataset = \"folder\" and path = \"DIR\" under [data]
 
+A class for every pixel: train/images and train/labels (PNGs of class indices), the same in val, classes.txt
+  dataset = \"masks\" and path = \"DIR\" under [data], with pspnet-* or deeplabv3-* as networks; or camvid,
+  cityscapes, mfnet, msrs as they come. README.md has a recipe to start from
+
 See what a trained network does
+  subband eval --run RUN --arm NAME            its figures on the test images again, or on another split
   subband predict --run RUN --arm NAME IMAGE   overlays of a segmenter, classes of a classifier
   subband cam --run RUN --arm NAME IMAGE       which places of an image speak for a class
   subband robustness RUN                       what is left of its accuracy under noise, blur, weather
@@ -75,10 +80,14 @@ and CKA.";
 /// Under `subband eval --help`.
 pub const EVAL: &str = "\
 Examples:
+  subband eval --run runs/quickstart --arm KD
+  subband eval --run runs/camvid --arm FreeKD --scales 0.75,1,1.25 --flip
   subband eval --network cifar-resnet20a --weights resnet20.safetensors --data DIR --split val --json
   subband eval --network cifar-resnet8 --weights runs/quickstart/arms/kd/student-best.safetensors --data digits --split test
-  subband eval --network pspnet-resnet18-d8 --weights student-best.safetensors --data camvid --split val --scales 0.75,1,1.25 --flip
+  subband eval --network pspnet-resnet18-d8 --weights FILE --data data/camvid --split test --resize 360x480
 
+A run's networks are evaluated on its test images as it did itself: the figures are those of results.json. Flags for masks
+and --split take the place of what its recipe says.
 DIR holds <split>/<class>/<image>; classes are sorted by name (those of train/, if there is one). Data sets with masks are
 known by their folders; their figures are mean IoU, mean and pixel accuracy, and those of every class. --corruptions adds
 P, mPC and rPC, see `subband robustness --help`.
@@ -135,16 +144,20 @@ Examples:
   subband data download cifar10                    with checksum, into the cache folder";
 
 /// Under `subband bench --help`.
-pub const BENCH: &str = "\
+pub fn bench() -> String {
+    format!("{BENCH}{}", crate::commands::bench::listed())
+}
+
+const BENCH: &str = "\
 Examples:
   subband bench --python torch/bin/python           all training steps, in turns with PyTorch
   subband bench --only resnet18 --only fam-kd --rounds 5
   subband bench --kernels --no-torch                each convolution in GFLOP/s and in per cent of the peak
   subband bench --markdown docs/performance.md      renews the tables of that page
 
-Names for --only: cifar-resnet20, cifar-wrn-16-2, cifar-mobilenetv2, resnet18, deit_tiny_patch16_224 (if there is
-that network), fam-kd (a whole distillation step, cifar-resnet56 to cifar-resnet20).
-A number is the median over the rounds of the median of each process. Nothing else should run on the machine.";
+A number is the median over the rounds of the median of each process. Nothing else should run on the machine.
+
+Names for --only, with the images of a step:";
 
 /// Under `subband report --help`.
 pub const REPORT: &str = "\
