@@ -81,10 +81,10 @@ and CKA.";
 pub const EVAL: &str = "\
 Examples:
   subband eval --run runs/quickstart --arm KD
-  subband eval --run runs/camvid --arm FreeKD --scales 0.75,1,1.25 --flip
+  subband eval --run runs/camvid-pspnet --arm FreeKD --scales 0.75,1,1.25 --flip
   subband eval --network cifar-resnet20a --weights resnet20.safetensors --data DIR --split val --json
   subband eval --network cifar-resnet8 --weights runs/quickstart/arms/kd/student-best.safetensors --data digits --split test
-  subband eval --network pspnet-resnet18-d8 --weights FILE --data data/camvid --split test --resize 360x480
+  subband eval --network pspnet-resnet18-d8 --weights FILE --data data/camvid --split test --resize 180x240
 
 A run's networks are evaluated on its test images as it did itself: the figures are those of results.json. Flags for masks
 and --split take the place of what its recipe says.
@@ -96,9 +96,9 @@ Weights: safetensors, or PyTorch .pt, .pth, .th; code inside a pickle is never r
 /// Under `subband robustness --help`.
 pub const ROBUSTNESS: &str = "\
 Examples:
-  subband robustness runs/camvid                                  teacher and arms, 15 corruptions, 5 severities
-  subband robustness runs/camvid --corruptions fog,snow,motion_blur --severities 1,3,5 --limit 100
-  subband robustness runs/camvid --arm KD --arm teacher --corruptions benchmark
+  subband robustness runs/camvid-pspnet                  teacher and arms, 15 corruptions, 5 severities
+  subband robustness runs/camvid-pspnet --corruptions fog,snow,motion_blur --severities 1,3,5 --limit 100
+  subband robustness runs/camvid-pspnet --arm CWD --arm teacher --corruptions benchmark
   subband eval --network cifar-resnet20a --weights FILE --data DIR --split val --corruptions benchmark
 
 P is the figure on clean images (mean IoU, top-1), mPC its mean over corruptions and severities, and rPC = mPC / P what
@@ -109,8 +109,8 @@ choice of arms, corruptions or severities measures only what is missing. The fig
 /// Under `subband predict --help`.
 pub const PREDICT: &str = "\
 Examples:
-  subband predict --run runs/camvid --arm FreeKD street.png       predictions/street.png, drawn over the image
-  subband predict --run runs/camvid --arm teacher photos/ --labels --out seen
+  subband predict --run runs/camvid-pspnet --arm FreeKD street.png    predictions/street.png, drawn over the image
+  subband predict --run runs/camvid-pspnet --arm teacher photos/ --labels --out seen
   subband predict --network pspnet-resnet18-d8 --weights FILE --class-names cityscapes frankfurt/ --label-ids
   subband predict --run runs/quickstart --arm KD digit.png --json
 
@@ -120,8 +120,8 @@ is overwritten without --force. A classifier's best five classes are printed. On
 /// Under `subband cam --help`.
 pub const CAM: &str = "\
 Examples:
-  subband cam --run runs/camvid --arm FreeKD --class car street.png
-  subband cam --run runs/camvid --arm teacher --class car --method ablation-cam street.png photos/
+  subband cam --run runs/camvid-pspnet --arm FreeKD --class car street.png
+  subband cam --run runs/camvid-pspnet --arm teacher --class car --method ablation-cam street.png photos/
   subband cam --network resnet18 --weights FILE --classes 1000 --resize 224 --tap stage3 cat.jpg
 
 A map of a segmenter explains the class's scores on the pixels that the network gives to the class, or on all pixels if
