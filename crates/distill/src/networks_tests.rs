@@ -1,7 +1,7 @@
 //! Methods on real networks: every pair of architectures gets adapters, and one whole step runs.
 use burn::prelude::*;
 use burn::tensor::TensorData;
-use subband_models::{Mode, Network, NetworkConfig};
+use subband_models::{Mode, Network, NetworkConfig, Noise};
 use subband_seed::Stream;
 
 use crate::check::{device, labels, least_keys, single, wave};
@@ -85,6 +85,8 @@ fn step(student: &str, teacher: &str, size: [usize; 2]) {
     let (plain, device) = (Device::flex(), device());
     let (student, teacher) = (network(student, &device), network(teacher, &plain));
     let book = book(&student, &teacher, size);
+    // Of a segmenter's dropout.
+    let noise = Noise { stream: Stream::new(2), samples: vec![0, 1, 2, 3] };
     let images = single(wave([4, 3, size[0], size[1]], 0.3, 0.37));
     for name in method_names() {
         let config = config(&least_keys(name));
@@ -102,7 +104,7 @@ fn step(student: &str, teacher: &str, size: [usize; 2]) {
             logits: moved(seen.logits),
             taps: seen.taps.into_iter().map(|(name, f)| (name, moved(f))).collect(),
         };
-        let own = student.forward(images.clone(), Mode::Train, &wanted.student).unwrap();
+        let own = student.forward_with(images.clone(), Mode::Train, &wanted.student, Some(&noise)).unwrap();
         let input = StepInput { student: &own, teacher: &seen, labels: truth(&book, size), epoch: 1, step: 1 };
         let terms = method.forward(&input).unwrap_or_else(|error| panic!("{name}: {error}"));
         let total = terms.into_iter().map(|t| t.value).reduce(|a, b| a + b).unwrap();
@@ -112,7 +114,7 @@ fn step(student: &str, teacher: &str, size: [usize; 2]) {
         let reached = reached(&student, &gradients);
         assert!(reached > 0, "{name} reaches no parameter of the student");
         // The spectrum of a 1x1 map is real, so the imaginary part of the pooled level's filter does nothing.
-        let idle = usize::from(name == "fam-kd");
+        let idle = usize::from(name == "fam-kd" && !book.is_segmentation());
         assert_eq!(self::reached(&method, &gradients) + idle, method.state_dict().len(), "{name}: idle adapters");
     }
 }
