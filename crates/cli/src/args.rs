@@ -1,4 +1,6 @@
-//! The command line.
+//! The command line. What a command takes stands in the file of its family.
+mod bench;
+mod evaluation;
 mod pictures;
 
 use std::path::PathBuf;
@@ -6,6 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::guide;
+pub use bench::BenchArgs;
+pub use evaluation::{CorruptionArgs, EvalArgs, RobustnessArgs};
 pub use pictures::{CamArgs, PredictArgs, TrainedArgs};
 
 /// Frequency-domain knowledge distillation for vision networks, in pure Rust.
@@ -51,7 +55,7 @@ pub enum Command {
     #[command(after_help = guide::DATA)]
     Data(DataArgs),
     /// Measure training steps and convolutions, side by side with PyTorch
-    #[command(after_help = guide::BENCH)]
+    #[command(after_help = guide::bench())]
     Bench(BenchArgs),
     /// List the distillation methods
     Methods(ListArgs),
@@ -137,121 +141,6 @@ pub struct SpectrumArgs {
     pub compute: ComputeArgs,
 }
 
-/// Arguments of `eval`.
-#[derive(Debug, Args)]
-pub struct EvalArgs {
-    /// Network name, see `subband networks`
-    #[arg(long)]
-    pub network: String,
-    /// Weight file: safetensors, .pt, .pth or .th
-    #[arg(long, value_name = "FILE")]
-    pub weights: PathBuf,
-    /// Image folder with SPLIT/CLASS/IMAGE inside, a data set with masks (CamVid, Cityscapes, MFNet, MSRS, or
-    /// SPLIT/images beside SPLIT/labels), or digits, cifar10, cifar100
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
-    /// Which split: the folder's name, or train or test
-    #[arg(long, default_value = "val")]
-    pub split: String,
-    /// imagenet, cifar10, cifar100, digits, half, none, or MEAN/STD with commas: 0.5,0.5,0.5/0.2,0.2,0.2.
-    /// Default: imagenet for colour folders, the data set's own otherwise
-    #[arg(long)]
-    pub normalize: Option<String>,
-    /// Channels given to the network: 1, 3 or 4; default 3, digits 1
-    #[arg(long)]
-    pub channels: Option<usize>,
-    /// Classes of the network, if it has more than the data set
-    #[arg(long)]
-    pub classes: Option<usize>,
-    /// Bring all images to squares of this side
-    #[arg(long)]
-    pub resize: Option<usize>,
-    /// Images of one forward pass; default 128, and 4 with masks
-    #[arg(long)]
-    pub batch: Option<usize>,
-    /// How segmentation networks are evaluated.
-    #[command(flatten)]
-    pub masks: MaskArgs,
-    /// Corrupted images.
-    #[command(flatten)]
-    pub corruptions: CorruptionArgs,
-    /// Only this many images, the same number of each class
-    #[arg(long)]
-    pub limit: Option<usize>,
-    /// Pass over images that cannot be decoded
-    #[arg(long)]
-    pub skip_corrupt: bool,
-    /// Print one JSON object: correct, correct5, total, top1 and top5 in percent, loss; with masks images, pixels,
-    /// ignored, miou, macc and accuracy in percent, loss, classes; with --corruptions also robustness
-    #[arg(long)]
-    pub json: bool,
-    /// Where to compute.
-    #[command(flatten)]
-    pub compute: ComputeArgs,
-}
-
-/// Corruptions, their severities, and what one of them is made of.
-#[derive(Debug, Args)]
-pub struct CorruptionArgs {
-    /// Corrupt the images: benchmark (the 15 of mPC), all (19), or names, for example fog,snow
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub corruptions: Vec<String>,
-    /// Severities of the corruptions, from 1 to 5; default all
-    #[arg(long, value_name = "LEVELS", value_delimiter = ',')]
-    pub severities: Vec<u8>,
-    /// Folder with the pictures frost1 to frost5 of the Python package imagecorruptions; default generated textures
-    #[arg(long, value_name = "DIR")]
-    pub frost: Option<PathBuf>,
-}
-
-/// Arguments of `robustness`.
-#[derive(Debug, Args)]
-pub struct RobustnessArgs {
-    /// Run folder
-    pub run: PathBuf,
-    /// Only this network: an arm's name, or teacher; may be repeated
-    #[arg(long, value_name = "NAME")]
-    pub arm: Vec<String>,
-    /// What is done to the images; default the benchmark at all severities.
-    #[command(flatten)]
-    pub corruptions: CorruptionArgs,
-    /// Only this many test images: the ones that data.test_limit would choose
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
-    /// Measure the chosen arms and corruptions again; what else RUN/robustness.json has stays
-    #[arg(long)]
-    pub force: bool,
-    /// Only print the result
-    #[arg(long, short)]
-    pub quiet: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-    /// Where to compute.
-    #[command(flatten)]
-    pub compute: ComputeArgs,
-}
-
-/// Arguments of `eval` for data sets with masks.
-#[derive(Debug, Args)]
-pub struct MaskArgs {
-    /// With masks: look at windows of this size instead of the whole image, and average their scores
-    #[arg(long, value_name = "HxW")]
-    pub window: Option<String>,
-    /// With masks: pixels from one window to the next; default two thirds of the window
-    #[arg(long, value_name = "HxW", requires = "window")]
-    pub stride: Option<String>,
-    /// With masks: sizes of the image to look at, for example 0.75,1,1.25; probabilities are averaged
-    #[arg(long, value_name = "FACTORS", value_delimiter = ',')]
-    pub scales: Vec<f64>,
-    /// With masks: also look at the mirrored image
-    #[arg(long)]
-    pub flip: bool,
-    /// With masks: standard, cityscapes, mfnet-repository, mfnet-rtfnet or mfnet-foreground; default that of the data set
-    #[arg(long)]
-    pub protocol: Option<String>,
-}
-
 /// Arguments of `taps`.
 #[derive(Debug, Args)]
 pub struct TapsArgs {
@@ -296,41 +185,6 @@ pub enum DataCommand {
         #[arg(long, value_name = "DIR")]
         to: Option<PathBuf>,
     },
-}
-
-/// Arguments of `bench`.
-#[derive(Debug, Args)]
-pub struct BenchArgs {
-    /// Measure only this, see the list below; may be repeated
-    #[arg(long, value_name = "NAME")]
-    pub only: Vec<String>,
-    /// Measure each convolution of the networks against the matrix-product peak instead of training steps
-    #[arg(long)]
-    pub kernels: bool,
-    /// Processes of each side, which take turns
-    #[arg(long, default_value_t = 3, value_name = "N")]
-    pub rounds: usize,
-    /// Counted steps in each process, after two that are not counted
-    #[arg(long, default_value_t = 7, value_name = "N")]
-    pub steps: usize,
-    /// CPU threads of both sides; 0: all cores [default: 2, or fewer if there are fewer cores]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-    /// Python that can import torch [default: $SUBBAND_PYTHON, or python3]
-    #[arg(long, value_name = "PATH", conflicts_with = "no_torch")]
-    pub python: Option<PathBuf>,
-    /// Do not look for PyTorch
-    #[arg(long)]
-    pub no_torch: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-    /// Also replace the tables in a page, between its marks (docs/performance.md has them)
-    #[arg(long, value_name = "FILE")]
-    pub markdown: Option<PathBuf>,
-    /// Answer a request of the measuring process (JSON)
-    #[arg(long, hide = true)]
-    pub worker: Option<String>,
 }
 
 /// Arguments of the lists.

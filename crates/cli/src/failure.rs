@@ -33,6 +33,35 @@ impl Failure {
         Self { message: message.into(), help: help.into(), code: FAILED, of_disk: false }
     }
 
+    /// An error of data that flags describe, in their words: no recipe is there to be corrected.
+    pub fn of_flags(error: impl Into<TrainError>) -> Self {
+        let (message, help) = match error.into() {
+            TrainError::Data(DataError::Config { key, reason }) => match key {
+                // What lies in the folder, not what a flag says.
+                "classes" => (format!("{key} {reason}"), "write the names into classes.txt, one a line"),
+                "normalize" => (format!("--{key}: {reason}"), "on the command line: --normalize MEAN/STD with commas"),
+                key => (format!("--{key}: {reason}"), "correct the flag; --help shows examples"),
+            },
+            TrainError::Data(DataError::Size { path, width, height, expected_width, expected_height }) => (
+                format!(
+                    "the image {path} is {width}x{height} while this data set's images are \
+                     {expected_width}x{expected_height} (width x height)"
+                ),
+                "--resize HEIGHTxWIDTH brings all images to one size",
+            ),
+            TrainError::Data(DataError::Channels { path, found, wanted }) => (
+                format!("the image {path} has {found} channels, which cannot become {wanted}"),
+                "choose the channels with --channels",
+            ),
+            TrainError::Data(error @ DataError::Image { .. }) => {
+                let help = "remove or replace the file, or pass over such files with --skip-corrupt";
+                return Self::failed(error.to_string(), help);
+            }
+            error => return error.into(),
+        };
+        Self::usage(message, help)
+    }
+
     /// What is wrong.
     pub fn message(&self) -> &str {
         &self.message
@@ -111,7 +140,7 @@ impl From<ModelError> for Failure {
                 ("check the path and that the file may be read", USAGE)
             }
             ModelError::Io { .. } => ("free some space or choose another folder with --out", FAILED),
-            ModelError::InputSize { .. } => ("for example --set data.resize=224", USAGE),
+            ModelError::InputSize { .. } => ("for example --resize 224, in a recipe --set data.resize=224", USAGE),
             ModelError::UnknownCam { .. } => ("choose one of them with --method", USAGE),
             ModelError::Cam { .. } => ("take another class, another --tap or the other --method", USAGE),
             ModelError::UnknownPrefix { .. } => ("student.frozen takes beginnings of parameter names", USAGE),

@@ -12,7 +12,12 @@ Your own images: a folder train/<class>/*.jpg and val/<class>/*.jpg
   subband data inspect DIR                  what is there, sizes, classes, damaged files
   cp recipes/quickstart.toml mine.toml      then set dataset = \"folder\" and path = \"DIR\" under [data]
 
+A class for every pixel: train/images and train/labels (PNGs of class indices), the same in val, classes.txt
+  dataset = \"masks\" and path = \"DIR\" under [data], with pspnet-* or deeplabv3-* as networks; or camvid,
+  cityscapes, mfnet, msrs as they come. README.md has a recipe to start from
+
 See what a trained network does
+  subband eval --run RUN --arm NAME            its figures on the test images again, or on another split
   subband predict --run RUN --arm NAME IMAGE   overlays of a segmenter, classes of a classifier
   subband cam --run RUN --arm NAME IMAGE       which places of an image speak for a class
   subband robustness RUN                       what is left of its accuracy under noise, blur, weather
@@ -75,10 +80,14 @@ and CKA.";
 /// Under `subband eval --help`.
 pub const EVAL: &str = "\
 Examples:
+  subband eval --run runs/quickstart --arm KD
+  subband eval --run runs/camvid-pspnet --arm FreeKD --scales 0.75,1,1.25 --flip
   subband eval --network cifar-resnet20a --weights resnet20.safetensors --data DIR --split val --json
   subband eval --network cifar-resnet8 --weights runs/quickstart/arms/kd/student-best.safetensors --data digits --split test
-  subband eval --network pspnet-resnet18-d8 --weights student-best.safetensors --data camvid --split val --scales 0.75,1,1.25 --flip
+  subband eval --network pspnet-resnet18-d8 --weights FILE --data data/camvid --split test --resize 180x240
 
+A run's networks are evaluated on its test images as it did itself: the figures are those of results.json. Flags for masks
+and --split take the place of what its recipe says.
 DIR holds <split>/<class>/<image>; classes are sorted by name (those of train/, if there is one). Data sets with masks are
 known by their folders; their figures are mean IoU, mean and pixel accuracy, and those of every class. --corruptions adds
 P, mPC and rPC, see `subband robustness --help`.
@@ -87,9 +96,9 @@ Weights: safetensors, or PyTorch .pt, .pth, .th; code inside a pickle is never r
 /// Under `subband robustness --help`.
 pub const ROBUSTNESS: &str = "\
 Examples:
-  subband robustness runs/camvid                                  teacher and arms, 15 corruptions, 5 severities
-  subband robustness runs/camvid --corruptions fog,snow,motion_blur --severities 1,3,5 --limit 100
-  subband robustness runs/camvid --arm KD --arm teacher --corruptions benchmark
+  subband robustness runs/camvid-pspnet                  teacher and arms, 15 corruptions, 5 severities
+  subband robustness runs/camvid-pspnet --corruptions fog,snow,motion_blur --severities 1,3,5 --limit 100
+  subband robustness runs/camvid-pspnet --arm CWD --arm teacher --corruptions benchmark
   subband eval --network cifar-resnet20a --weights FILE --data DIR --split val --corruptions benchmark
 
 P is the figure on clean images (mean IoU, top-1), mPC its mean over corruptions and severities, and rPC = mPC / P what
@@ -100,8 +109,8 @@ choice of arms, corruptions or severities measures only what is missing. The fig
 /// Under `subband predict --help`.
 pub const PREDICT: &str = "\
 Examples:
-  subband predict --run runs/camvid --arm FreeKD street.png       predictions/street.png, drawn over the image
-  subband predict --run runs/camvid --arm teacher photos/ --labels --out seen
+  subband predict --run runs/camvid-pspnet --arm FreeKD street.png    predictions/street.png, drawn over the image
+  subband predict --run runs/camvid-pspnet --arm teacher photos/ --labels --out seen
   subband predict --network pspnet-resnet18-d8 --weights FILE --class-names cityscapes frankfurt/ --label-ids
   subband predict --run runs/quickstart --arm KD digit.png --json
 
@@ -111,8 +120,8 @@ is overwritten without --force. A classifier's best five classes are printed. On
 /// Under `subband cam --help`.
 pub const CAM: &str = "\
 Examples:
-  subband cam --run runs/camvid --arm FreeKD --class car street.png
-  subband cam --run runs/camvid --arm teacher --class car --method ablation-cam street.png photos/
+  subband cam --run runs/camvid-pspnet --arm FreeKD --class car street.png
+  subband cam --run runs/camvid-pspnet --arm teacher --class car --method ablation-cam street.png photos/
   subband cam --network resnet18 --weights FILE --classes 1000 --resize 224 --tap stage3 cat.jpg
 
 A map of a segmenter explains the class's scores on the pixels that the network gives to the class, or on all pixels if
@@ -135,16 +144,20 @@ Examples:
   subband data download cifar10                    with checksum, into the cache folder";
 
 /// Under `subband bench --help`.
-pub const BENCH: &str = "\
+pub fn bench() -> String {
+    format!("{BENCH}{}", crate::commands::bench::listed())
+}
+
+const BENCH: &str = "\
 Examples:
   subband bench --python torch/bin/python           all training steps, in turns with PyTorch
   subband bench --only resnet18 --only fam-kd --rounds 5
   subband bench --kernels --no-torch                each convolution in GFLOP/s and in per cent of the peak
   subband bench --markdown docs/performance.md      renews the tables of that page
 
-Names for --only: cifar-resnet20, cifar-wrn-16-2, cifar-mobilenetv2, resnet18, deit_tiny_patch16_224 (if there is
-that network), fam-kd (a whole distillation step, cifar-resnet56 to cifar-resnet20).
-A number is the median over the rounds of the median of each process. Nothing else should run on the machine.";
+A number is the median over the rounds of the median of each process. Nothing else should run on the machine.
+
+Names for --only, with the images of a step:";
 
 /// Under `subband report --help`.
 pub const REPORT: &str = "\

@@ -7,6 +7,7 @@ mod console;
 mod device;
 mod failure;
 mod guide;
+mod sizes;
 
 use std::process::ExitCode;
 

@@ -1,21 +1,25 @@
 //! The key names of a configuration, read from its `Deserialize` implementation, and keys that nothing reads.
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use serde::forward_to_deserialize_any;
+use serde::{Serialize, forward_to_deserialize_any};
 
 use crate::{DistillError, MethodConfig};
 
 /// Refuses the keys among `keys` that were changed from their default although nothing reads them; `owner` is the setting
 /// that would.
 pub(crate) fn refuse_unread<C: MethodConfig>(config: &C, keys: &[&str], owner: &str) -> Result<(), DistillError> {
-    let table = |config: &C| toml::Table::try_from(config).unwrap_or_default();
-    let (given, default) = (table(config), table(&C::default()));
-    match keys.iter().find(|key| given.get(**key) != default.get(**key)) {
-        Some(key) => {
-            let value = given.get(*key).map(|value| format!(" = {value}")).unwrap_or_default();
-            Err(config.bad(format!("`{key}{value}` has no effect here: it belongs to {owner}; leave it out")))
-        }
+    match unread(config, &C::default(), keys, owner) {
+        Some(reason) => Err(config.bad(reason)),
         None => Ok(()),
     }
+}
+
+/// What to say of the first of `keys` that has another value than in `default`, although only `owner` would read it.
+pub(crate) fn unread<C: Serialize>(config: &C, default: &C, keys: &[&str], owner: &str) -> Option<String> {
+    let table = |config: &C| toml::Table::try_from(config).unwrap_or_default();
+    let (given, default) = (table(config), table(default));
+    let key = keys.iter().find(|key| given.get(**key) != default.get(**key))?;
+    let value = given.get(*key).map(|value| format!(" = {value}")).unwrap_or_default();
+    Some(format!("`{key}{value}` has no effect here: it belongs to {owner}; leave it out"))
 }
 
 /// The field names that `T`'s derived `Deserialize` announces; empty if `T` is not a struct.

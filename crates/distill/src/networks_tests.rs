@@ -1,19 +1,20 @@
 //! Methods on real networks: every pair of architectures gets adapters, and one whole step runs.
 use burn::prelude::*;
-use subband_models::{Mode, Network, NetworkConfig};
+use burn::tensor::TensorData;
+use subband_models::{Mode, Network, NetworkConfig, Noise};
 use subband_seed::Stream;
 
 use crate::check::{device, labels, least_keys, single, wave};
-use crate::{AnyMethodConfig, ShapeBook, StepInput, method_names};
+use crate::{AnyMethodConfig, Labels, ShapeBook, StepInput, method_names};
 
 fn network(name: &str, device: &Device) -> Network {
     NetworkConfig::new(name, 3, 10).init(Stream::new(1), device).unwrap()
 }
 
-fn book(student: &Network, teacher: &Network, size: usize) -> ShapeBook {
+fn book(student: &Network, teacher: &Network, [height, width]: [usize; 2]) -> ShapeBook {
     ShapeBook {
-        student: student.taps(size, size).unwrap(),
-        teacher: teacher.taps(size, size).unwrap(),
+        student: student.taps(height, width).unwrap(),
+        teacher: teacher.taps(height, width).unwrap(),
         classes: student.classes(),
         prompts: None,
     }
@@ -37,7 +38,7 @@ fn pairs_of_different_architectures_get_adapters() {
         ("resnet18", "deit_tiny_patch16_224", 224),
         ("deit_tiny_patch16_224", "mobilenet_v2", 224),
     ] {
-        let book = book(&network(student, &plain), &network(teacher, &plain), size);
+        let book = book(&network(student, &plain), &network(teacher, &plain), [size; 2]);
         for name in method_names() {
             let text = match name {
                 "fam-kd" => "method = 'fam-kd'\nfilter = 'depthwise'".to_string(),
@@ -53,22 +54,43 @@ fn pairs_of_different_architectures_get_adapters() {
 
 #[test]
 fn one_step_of_every_method_trains_student_and_adapters() {
-    step("cifar-resnet8", "cifar-resnet14", 32);
+    step("cifar-resnet8", "cifar-resnet14", [32; 2]);
 }
 
 #[test]
 fn one_step_of_every_method_trains_a_transformer_by_a_convolutional_teacher() {
-    step("deit_tiny_patch16_224", "resnet18", 224);
+    step("deit_tiny_patch16_224", "resnet18", [224; 2]);
 }
 
-fn step(student: &str, teacher: &str, size: usize) {
+#[test]
+fn one_step_of_every_method_trains_a_segmenter() {
+    step("pspnet-resnet18-d8", "pspnet-resnet18-d8", [33, 41]);
+}
+
+#[test]
+fn one_step_of_every_method_trains_a_segmenter_of_another_stride() {
+    step("deeplabv3-mobilenetv2-d16", "pspnet-resnet18-d8", [33, 41]);
+}
+
+/// Four images' classes, or those of their pixels with every seventh ignored.
+fn truth(book: &ShapeBook, [height, width]: [usize; 2]) -> Labels {
+    if !book.is_segmentation() {
+        return labels(&[1, 3, 0, 9]).into();
+    }
+    let classes: Vec<i64> = (0..4 * height * width).map(|k| if k % 7 == 0 { -1 } else { k as i64 * 3 % 10 }).collect();
+    Labels::Pixels(Tensor::from_data(TensorData::new(classes, [4, height, width]), &device()))
+}
+
+fn step(student: &str, teacher: &str, size: [usize; 2]) {
     let (plain, device) = (Device::flex(), device());
     let (student, teacher) = (network(student, &device), network(teacher, &plain));
     let book = book(&student, &teacher, size);
-    let images = single(wave([4, 3, size, size], 0.3, 0.37));
+    // Of a segmenter's dropout.
+    let noise = Noise { stream: Stream::new(2), samples: vec![0, 1, 2, 3] };
+    let images = single(wave([4, 3, size[0], size[1]], 0.3, 0.37));
     for name in method_names() {
         let config = config(&least_keys(name));
-        let wanted = config.taps(&book).unwrap();
+        let wanted = config.taps(&book).unwrap_or_else(|error| panic!("{name}: {error}"));
         let method = config.init(&book, "step", Stream::new(1), &device).unwrap();
         let seen = teacher.forward(images.clone().inner(), Mode::Eval, &wanted.teacher).unwrap();
         let moved = |f: subband_models::Feature| match f {
@@ -82,10 +104,9 @@ fn step(student: &str, teacher: &str, size: usize) {
             logits: moved(seen.logits),
             taps: seen.taps.into_iter().map(|(name, f)| (name, moved(f))).collect(),
         };
-        let own = student.forward(images.clone(), Mode::Train, &wanted.student).unwrap();
-        let input =
-            StepInput { student: &own, teacher: &seen, labels: labels(&[1, 3, 0, 9]).into(), epoch: 1, step: 1 };
-        let terms = method.forward(&input).unwrap();
+        let own = student.forward_with(images.clone(), Mode::Train, &wanted.student, Some(&noise)).unwrap();
+        let input = StepInput { student: &own, teacher: &seen, labels: truth(&book, size), epoch: 1, step: 1 };
+        let terms = method.forward(&input).unwrap_or_else(|error| panic!("{name}: {error}"));
         let total = terms.into_iter().map(|t| t.value).reduce(|a, b| a + b).unwrap();
         let value = total.clone().into_data().iter::<f64>().next().unwrap();
         assert!(value.is_finite() && value != 0.0, "{name}: {value}");
@@ -93,7 +114,7 @@ fn step(student: &str, teacher: &str, size: usize) {
         let reached = reached(&student, &gradients);
         assert!(reached > 0, "{name} reaches no parameter of the student");
         // The spectrum of a 1x1 map is real, so the imaginary part of the pooled level's filter does nothing.
-        let idle = usize::from(name == "fam-kd");
+        let idle = usize::from(name == "fam-kd" && !book.is_segmentation());
         assert_eq!(self::reached(&method, &gradients) + idle, method.state_dict().len(), "{name}: idle adapters");
     }
 }

@@ -1,5 +1,5 @@
 //! Tap shapes of both networks and how methods choose and pair taps.
-use subband_models::{TapInfo, nearest};
+use subband_models::{TapInfo, TapShape, nearest};
 
 use crate::{DistillError, Prompts, Side, Wanted};
 
@@ -46,6 +46,18 @@ impl ShapeBook {
                 reason: format!("the {side} has no stage; name one of its taps with `{side}_tap`"),
             }),
         }
+    }
+
+    /// The tap `given`, or else `pooled`, or else (segmenters have none) the deepest stage of one side.
+    pub fn tap_or_pooled(&self, method: &str, side: Side, given: &Option<String>) -> Result<&TapInfo, DistillError> {
+        let has_pooled = self.side(side).iter().any(|tap| tap.name == "pooled");
+        let usual = has_pooled.then(|| "pooled".to_string());
+        self.tap_or_deepest(method, side, &given.clone().or(usual))
+    }
+
+    /// Whether the student gives class scores of pixels, not of images.
+    pub fn is_segmentation(&self) -> bool {
+        self.student.iter().any(|tap| tap.name == "logits" && matches!(tap.shape, TapShape::Map { .. }))
     }
 
     /// Names `stage1`, `stage2`, ... of one side, shallow to deep.

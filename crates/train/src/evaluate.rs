@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use burn::prelude::*;
 use serde::Serialize;
-use subband_data::Loader;
+use subband_data::{Loader, Task};
 use subband_models::Network;
 
 use crate::TrainError;
@@ -39,6 +39,14 @@ impl Evaluation {
     /// Images that were looked at.
     pub fn images(&self) -> usize {
         ["total", "images"].iter().find_map(|name| self.counts.get(*name)).copied().unwrap_or(0)
+    }
+}
+
+/// Images of one forward pass in evaluation where nobody chooses.
+pub fn default_batch(task: Task) -> usize {
+    match task {
+        Task::Classification => 128,
+        Task::Segmentation => 4,
     }
 }
 

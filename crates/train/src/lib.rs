@@ -27,7 +27,7 @@ mod table;
 mod task;
 
 pub use error::TrainError;
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, default_batch, evaluate};
 pub use evidence::{
     ArmResult, ClassScores, EpochRecord, EpochResult, Figure, NetworkRobustness, PartProof, PromptResult, PromptTap,
     Proof, Reached, RobustnessCell, RobustnessRecord, RunInfo, RunSummary, Scores, SeedSummary, Spread, TapProof,

@@ -9,6 +9,7 @@ use subband_models::{ModelError, Network, NetworkConfig, StateDict, weights};
 use subband_seed::Stream;
 
 use crate::TrainError;
+use crate::evaluate::default_batch;
 use crate::learner::{Inputs, Learner};
 use crate::prompts;
 use crate::recipe::{ArmRecipe, Recipe, TrainRecipe};
@@ -145,10 +146,7 @@ impl Setup {
 
     /// Images of one forward pass in evaluation.
     pub fn eval_batch(&self, train: &TrainRecipe) -> usize {
-        train.eval_batch_size.unwrap_or(match self.judge.task {
-            Task::Classification => 128,
-            Task::Segmentation => 4,
-        })
+        train.eval_batch_size.unwrap_or(default_batch(self.judge.task))
     }
 
     /// The teacher as the recipe starts it: random or loaded weights.

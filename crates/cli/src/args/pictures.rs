@@ -35,8 +35,8 @@ pub struct TrainedArgs {
     /// Channels given to the network: 1, 3 or 4; default 3
     #[arg(long)]
     pub channels: Option<usize>,
-    /// Show images at this size: a side, or HEIGHT,WIDTH; default their own
-    #[arg(long)]
+    /// Show the network images at this size, or as squares of one side; default their own
+    #[arg(long, value_name = "HxW")]
     pub resize: Option<String>,
 }
 

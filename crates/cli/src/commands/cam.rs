@@ -5,7 +5,7 @@ use subband_train::files;
 use subband_train::pictures::{Picture, Predictor, heat_strip, shares};
 
 use super::images::{self, check_alpha, each, write};
-use super::{print, trained};
+use super::trained;
 use crate::args::CamArgs;
 use crate::device;
 use crate::failure::Failure;
@@ -43,7 +43,7 @@ pub fn cam(args: &CamArgs) -> Result<(), Failure> {
             (true, None) => "  (not predicted in this image: explained on all pixels)",
             _ => "",
         };
-        print(&format!("{}  {class} at {tap}{pixels}\n", outputs[place][0].display()))
+        Ok(format!("{}  {class} at {tap}{pixels}\n", outputs[place][0].display()))
     })
 }
 

@@ -1,5 +1,5 @@
 //! `subband data`.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -37,7 +37,16 @@ fn inspect(data: &Path, json: bool) -> Result<(), Failure> {
     }
     if let Some(split) = last {
         let [height, width] = split.size;
-        text += &format!("Input to a network: {}x{height}x{width}, {} classes\n", split.channels, split.classes.len());
+        let (channels, classes) = (split.channels, split.classes.len());
+        let sizes: BTreeSet<_> =
+            summaries.values().flat_map(|summary| summary.sizes.iter().map(|(size, _)| size)).collect();
+        text += &match sizes.len() {
+            0 | 1 => format!("Input to a network: {channels}x{height}x{width}, {classes} classes\n"),
+            _ => format!(
+                "Input to a network: {channels} channels, {classes} classes. The images have different sizes: training \
+                 needs `resize` (or with masks `crop`) under [data]\n"
+            ),
+        };
     }
     print(&text)
 }
@@ -52,7 +61,7 @@ fn splits(config: &DataConfig) -> Result<Vec<(String, EvalSplit)>, Failure> {
         Ok((name, split))
     };
     let opened: Result<_, DataError> = config.split_names().into_iter().map(open).collect();
-    Ok(opened?)
+    opened.map_err(Failure::of_flags)
 }
 
 fn describe(name: &str, summary: &Summary) -> String {
@@ -120,7 +129,7 @@ fn download(name: &str, to: Option<&Path>) -> Result<(), Failure> {
         bar.set_position(progress.done);
     });
     bar.finish_and_clear();
-    let splits = splits?;
+    let splits = splits.map_err(Failure::of_flags)?;
     let place = to.map_or_else(cache_folder, Path::to_path_buf);
     print(&format!(
         "{name}: {} training and {} test images in {}\n",

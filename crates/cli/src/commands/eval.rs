@@ -1,26 +1,63 @@
 //! `subband eval`.
-use subband_data::{DataConfig, DatasetKind, Normalize, ResizeConfig, Task};
+use std::path::Path;
+
+use burn::prelude::*;
+use subband_data::{DataConfig, DatasetKind, Loader, Normalize, ResizeConfig, Task};
 use subband_models::{Network, NetworkConfig, weights};
 use subband_seed::Stream;
+use subband_train::pictures::RunNetwork;
 use subband_train::robustness::{SplitRobustness, tables_of};
-use subband_train::{EvaluateMode, EvaluateRecipe, Evaluation, Figure, Table, evaluate};
+use subband_train::{EvaluateMode, EvaluateRecipe, Evaluation, Figure, Table, default_batch, evaluate};
 
 use super::robustness::{Watch, frost_note, selection};
 use super::{print, print_json};
 use crate::args::EvalArgs;
 use crate::device;
 use crate::failure::Failure;
+use crate::sizes::size;
 
-/// Evaluates a network on a split.
+/// Evaluates a network: of a run folder, or by its name and weights.
 pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
-    if args.batch == Some(0) {
-        return Err(Failure::usage("--batch 0: a forward pass needs images", "use 1 or more"));
+    for (flag, value) in [("--batch", args.batch), ("--limit", args.limit)] {
+        if value == Some(0) {
+            return Err(Failure::usage(format!("{flag} 0: there would be no images"), "use 1 or more"));
+        }
     }
     let device = device::open(&args.compute)?;
-    let mut config = data_config(&args.data.to_string_lossy());
-    config.channels = args.channels;
-    config.normalize = args.normalize.as_deref().map(normalize).transpose()?;
-    config.resize = args.resize.map(ResizeConfig::square);
+    match (&args.run, &args.network, &args.weights, &args.data) {
+        (Some(run), ..) => of_run(args, run, &device),
+        (None, Some(network), Some(weights), Some(data)) => of_files(args, network, weights, data, &device),
+        _ => Err(Failure::usage(
+            "which network?",
+            "give --run DIR, or --network NAME with --weights FILE and --data DIR",
+        )),
+    }
+}
+
+/// Evaluates a network of a run on the run's test images, or on another split of its data.
+fn of_run(args: &EvalArgs, run: &Path, device: &Device) -> Result<(), Failure> {
+    let network = RunNetwork::open(run, args.arm.as_deref(), args.last, device)?;
+    let recipe = network.recipe();
+    let mut data = recipe.data.clone();
+    data.test_limit = args.limit.or(data.test_limit);
+    data.skip_corrupt |= args.skip_corrupt;
+    // Every image is read once.
+    data.cache_mb = 0;
+    let options = options(args, recipe.evaluate.clone().unwrap_or_default(), data.dataset)?;
+    let batch = args.batch.unwrap_or(network.batch());
+    let loader = match &args.split {
+        Some(split) => data.open_split(split, recipe.seed)?.loader(batch)?,
+        None => {
+            let splits = data.open(recipe.seed)?;
+            splits.eval_loader(&splits.test, batch)?
+        }
+    };
+    let result = network.evaluate(&loader, &options)?;
+    report(args, network.name(), &loader, &result)
+}
+
+/// Evaluates weights on a split of a data set.
+fn of_files(args: &EvalArgs, name: &str, file: &Path, data: &Path, device: &Device) -> Result<(), Failure> {
     let corrupted = &args.corruptions;
     let wanted = !corrupted.corruptions.is_empty();
     if !wanted && (!corrupted.severities.is_empty() || corrupted.frost.is_some()) {
@@ -29,34 +66,41 @@ pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
             "add --corruptions benchmark, or leave them out",
         ));
     }
-    // Corruptions choose their images themselves, so that each is the same among few and among all.
-    config.test_limit = args.limit.filter(|_| !wanted);
-    config.skip_corrupt = args.skip_corrupt;
+    let config = DataConfig {
+        channels: args.channels,
+        normalize: args.normalize.as_deref().map(normalize).transpose()?,
+        resize: resize(args.resize.as_deref())?,
+        // Corruptions choose their images themselves, so that each is the same among few and among all.
+        test_limit: args.limit.filter(|_| !wanted),
+        skip_corrupt: args.skip_corrupt,
+        // Every image is read once.
+        cache_mb: 0,
+        ..data_config(&data.to_string_lossy())
+    };
     let selection = if wanted { Some(selection(corrupted)?) } else { None };
-    // Every image is read once.
-    config.cache_mb = 0;
-    let options = options(args, config.dataset)?;
-    let state = weights::read(&args.weights)?;
-    let split = config.open_split(&args.split, 0)?;
+    let options = options(args, EvaluateRecipe::default(), config.dataset)?;
+    let state = weights::read(file)?;
+    let split = config.open_split(args.split.as_deref().unwrap_or("val"), 0).map_err(Failure::of_flags)?;
     let classes = args.classes.unwrap_or(split.classes.len());
-    let mut network = NetworkConfig::new(&args.network, split.channels, classes).init(Stream::new(0), &device)?;
-    network.load(&state).map_err(|error| Failure::from(error).about(&args.weights))?;
-    let default = if split.is_segmentation() { 4 } else { 128 };
-    let batch = args.batch.unwrap_or(default);
+    let mut network = NetworkConfig::new(name, split.channels, classes).init(Stream::new(0), device)?;
+    network.load(&state).map_err(|error| Failure::from(error).about(file))?;
+    let batch = args.batch.unwrap_or(default_batch(split.task));
     if let Some((grid, frost)) = selection {
         frost_note(&grid, &frost);
-        return under_corruptions(
-            args,
-            &network,
-            SplitRobustness { split, batch, limit: args.limit, seed: 0, grid, frost, options },
-        );
+        let measurement = SplitRobustness { split, batch, limit: args.limit, seed: 0, grid, frost, options };
+        return under_corruptions(args, &network, measurement);
     }
-    let loader = split.loader(batch)?;
-    let result = evaluate(&network, &loader, &options)?;
+    let loader = split.loader(batch).map_err(Failure::of_flags)?;
+    let result = evaluate(&network, &loader, &options).map_err(Failure::of_flags)?;
+    report(args, name, &loader, &result)
+}
+
+/// Prints what was found.
+fn report(args: &EvalArgs, network: &str, loader: &Loader, result: &Evaluation) -> Result<(), Failure> {
     for skipped in loader.skipped() {
         eprintln!("warning: passed over {}", skipped.error);
     }
-    if args.json { print_json(&result) } else { print(&text(&args.network, &result)) }
+    if args.json { print_json(result) } else { print(&text(network, result)) }
 }
 
 /// The clean figures, and those under corruptions.
@@ -64,19 +108,21 @@ fn under_corruptions(args: &EvalArgs, network: &Network, measurement: SplitRobus
     let mut watch = Watch::new(false);
     let outcome = measurement.measure(network, &mut |event| watch.event(&event));
     watch.finish();
-    let result = outcome?;
+    let result = outcome.map_err(Failure::of_flags)?;
     if args.json {
         return print_json(&result);
     }
-    let tables: Vec<String> = tables_of(&args.network, &result).iter().map(|table| table.to_string()).collect();
-    print(&format!("{}\n{}", text(&args.network, &result.clean), tables.join("\n")))
+    let tables: Vec<String> = tables_of(network.name(), &result).iter().map(|table| table.to_string()).collect();
+    print(&format!("{}\n{}", text(network.name(), &result.clean), tables.join("\n")))
 }
 
-/// The flags for data sets with masks.
-fn options(args: &EvalArgs, dataset: DatasetKind) -> Result<EvaluateRecipe, Failure> {
+/// `base` with what the flags for data sets with masks say.
+fn options(args: &EvalArgs, base: EvaluateRecipe, dataset: DatasetKind) -> Result<EvaluateRecipe, Failure> {
     let given = &args.masks;
-    let size = |name: &str, text: &Option<String>| text.as_deref().map(|text| size(name, text)).transpose();
-    let [window, stride] = [size("window", &given.window)?, size("stride", &given.stride)?];
+    let sides = |name: &str, text: &Option<String>| {
+        text.as_deref().map(|text| Ok::<_, Failure>(size(name, text)?.array())).transpose()
+    };
+    let [window, stride] = [sides("window", &given.window)?, sides("stride", &given.stride)?];
     let protocol = given.protocol.as_deref().map(str::parse).transpose();
     let protocol =
         protocol.map_err(|error: String| Failure::usage(format!("--protocol: {error}"), "choose one of them"))?;
@@ -87,9 +133,9 @@ fn options(args: &EvalArgs, dataset: DatasetKind) -> Result<EvaluateRecipe, Fail
             "leave them out, or give a data set with masks as --data",
         ));
     }
-    let mut options = EvaluateRecipe { window, stride, flip: given.flip, protocol, ..EvaluateRecipe::default() };
+    let mut options = EvaluateRecipe { flip: given.flip || base.flip, protocol: protocol.or(base.protocol), ..base };
     if window.is_some() {
-        options.mode = EvaluateMode::Slide;
+        (options.mode, options.window, options.stride) = (EvaluateMode::Slide, window, stride);
     }
     if !given.scales.is_empty() {
         options.scales = given.scales.clone();
@@ -100,12 +146,9 @@ fn options(args: &EvalArgs, dataset: DatasetKind) -> Result<EvaluateRecipe, Fail
     }
 }
 
-/// `HxW` in pixels.
-fn size(name: &str, text: &str) -> Result<[usize; 2], Failure> {
-    let sides = text.split_once('x').and_then(|(h, w)| Some([h.trim().parse().ok()?, w.trim().parse().ok()?]));
-    sides.ok_or_else(|| {
-        Failure::usage(format!("--{name} {text} is not a height and a width"), "write for example 512x1024")
-    })
+/// The size that `--resize` asks for.
+pub fn resize(text: Option<&str>) -> Result<Option<ResizeConfig>, Failure> {
+    text.map(|text| size("resize", text).map(ResizeConfig::to)).transpose()
 }
 
 /// The figures for people: a line, and tables of the classes and of groups of them where there are some.

@@ -1,4 +1,5 @@
 //! The images of `predict` and `cam`, and where their pictures go.
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -6,6 +7,7 @@ use subband_data::{Image, decode};
 use subband_train::files;
 use subband_train::pictures::Predictor;
 
+use super::print;
 use crate::failure::Failure;
 
 /// The image files that the arguments name, those of a folder by name.
@@ -59,19 +61,22 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// # Errors
 /// Two images of one name, an output that is an input, files that are there without `force`.
 pub fn outputs(images: &[PathBuf], out: &Path, endings: &[String], force: bool) -> Result<Vec<Vec<PathBuf>>, Failure> {
+    let shown: HashSet<PathBuf> = images.iter().filter_map(|image| image.canonicalize().ok()).collect();
     let stem = |image: &Path| image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let files = |image: &PathBuf| endings.iter().map(|ending| out.join(stem(image) + ending)).collect::<Vec<_>>();
     let all: Vec<Vec<PathBuf>> = images.iter().map(files).collect();
-    for (place, (image, files)) in images.iter().zip(&all).enumerate() {
-        if let Some(other) = all[..place].iter().position(|others| others.iter().any(|file| files.contains(file))) {
-            return Err(Failure::usage(
-                format!("{} and {} would be written to the same file", images[other].display(), image.display()),
-                "run them one after the other with another --out",
-            ));
+    let mut taken: HashMap<&Path, &Path> = HashMap::new();
+    for (image, files) in images.iter().zip(&all) {
+        for file in files {
+            if let Some(other) = taken.insert(file, image) {
+                return Err(Failure::usage(
+                    format!("{} and {} would be written to the same file", other.display(), image.display()),
+                    "run them one after the other with another --out",
+                ));
+            }
         }
         for file in files.iter().filter(|file| file.exists()) {
-            let same = |image: &PathBuf| file.canonicalize().ok() == image.canonicalize().ok();
-            if images.iter().any(same) {
+            if file.canonicalize().is_ok_and(|file| shown.contains(&file)) {
                 return Err(Failure::usage(
                     format!("the picture {} would overwrite an image that is shown", file.display()),
                     "choose another folder with --out",
@@ -88,15 +93,15 @@ pub fn outputs(images: &[PathBuf], out: &Path, endings: &[String], force: bool) 
     Ok(all)
 }
 
-/// Does `work` for every image with its place, and goes on after a bad one: each is reported as it comes, the last one at
-/// the end. A folder that cannot be written to stops at once.
+/// Does `work` for every image with its place, prints the line that it gives, and goes on after a bad image: each is
+/// reported as it comes, the last one at the end. A folder that cannot be written to stops at once.
 ///
 /// # Errors
 /// The last failure, if there was one.
 pub fn each(
     images: &[PathBuf],
     network: &Predictor,
-    mut work: impl FnMut(usize, &str, &Image) -> Result<(), Failure>,
+    mut work: impl FnMut(usize, &str, &Image) -> Result<String, Failure>,
 ) -> Result<(), Failure> {
     let terminal = std::io::stderr().is_terminal();
     let mut last: Option<Failure> = None;
@@ -107,10 +112,11 @@ pub fn each(
         }
         let name = path.display().to_string();
         let done = read(path, network).and_then(|image| work(place, &name, &image));
+        // What is printed next begins on an empty line.
         if terminal && images.len() > 1 {
             eprint!("\r\x1b[K");
         }
-        if let Err(failure) = done {
+        if let Err(failure) = done.and_then(|line| print(&line)) {
             bad += 1;
             if let Some(before) = last.replace(failure) {
                 eprintln!("error: {}", before.message());

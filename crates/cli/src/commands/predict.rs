@@ -58,13 +58,13 @@ fn segment(args: &PredictArgs, network: &Predictor, found: &[PathBuf]) -> Result
         let class = |class: u8| network.classes().get(usize::from(class)).cloned().unwrap_or_default();
         let listed: Vec<Value> =
             shares.iter().map(|(k, share)| json!({ "class": class(*k), "index": k, "share": share })).collect();
-        if !args.json {
-            let parts: Vec<String> =
-                shares.iter().take(TOP).map(|(k, share)| format!("{} {}", class(*k), share_text(*share))).collect();
-            print(&format!("{}  {}\n", outputs[place][0].display(), parts.join(", ")))?;
-        }
         records.push(json!({ "image": name, "files": outputs[place], "shares": listed }));
-        Ok(())
+        if args.json {
+            return Ok(String::new());
+        }
+        let parts: Vec<String> =
+            shares.iter().take(TOP).map(|(k, share)| format!("{} {}", class(*k), share_text(*share))).collect();
+        Ok(format!("{}  {}\n", outputs[place][0].display(), parts.join(", ")))
     });
     if args.json {
         print_json(&json!({ "network": network.network_name(), "images": records }))?;
@@ -113,7 +113,7 @@ fn classify(args: &PredictArgs, network: &Predictor, found: &[PathBuf]) -> Resul
         let top: Vec<Value> =
             order.iter().map(|k| json!({ "class": class(k), "index": k, "probability": probabilities[*k] })).collect();
         records.push(json!({ "image": name, "top": top }));
-        Ok(())
+        Ok(String::new())
     });
     match (args.json, table.rows.is_empty()) {
         (true, _) => print_json(&json!({ "network": network.network_name(), "images": records }))?,

@@ -7,6 +7,7 @@ use subband_seed::Stream;
 use super::{print, print_json};
 use crate::args::TapsArgs;
 use crate::failure::Failure;
+use crate::sizes::numbers;
 
 /// Prints a network's taps at an input size.
 pub fn taps(args: &TapsArgs) -> Result<(), Failure> {
@@ -33,8 +34,7 @@ pub fn taps(args: &TapsArgs) -> Result<(), Failure> {
 
 /// `CxHxW`.
 fn input(text: &str) -> Result<[usize; 3], Failure> {
-    let numbers: Option<Vec<usize>> = text.split('x').map(|part| part.parse().ok().filter(|n| *n > 0)).collect();
-    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| {
+    numbers(text).and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| {
         Failure::usage(format!("--input {text} is not CxHxW"), "write channels, height and width, for example 3x32x32")
     })
 }

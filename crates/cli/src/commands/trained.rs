@@ -2,13 +2,13 @@
 use std::path::Path;
 
 use burn::prelude::*;
-use subband_data::{DataConfig, DatasetKind, ResizeConfig, Size};
+use subband_data::{DataConfig, DatasetKind};
 use subband_models::{NetworkConfig, weights};
 use subband_seed::Stream;
 use subband_train::EvaluateRecipe;
 use subband_train::pictures::Predictor;
 
-use super::eval::normalize;
+use super::eval::{normalize, resize};
 use crate::args::TrainedArgs;
 use crate::failure::Failure;
 
@@ -31,10 +31,10 @@ pub fn open(args: &TrainedArgs, device: &Device) -> Result<Predictor, Failure> {
     let data = DataConfig {
         channels: Some(channels),
         normalize: args.normalize.as_deref().map(normalize).transpose()?,
-        resize: args.resize.as_deref().map(resize).transpose()?,
+        resize: resize(args.resize.as_deref())?,
         ..DataConfig::new(kind)
     };
-    let pipeline = data.unlabelled(None)?;
+    let pipeline = data.unlabelled(None).map_err(Failure::of_flags)?;
     let state = weights::read(file)?;
     let mut network = config.init(Stream::new(0), device)?;
     network.load(&state).map_err(|error| Failure::from(error).about(file))?;
@@ -79,18 +79,5 @@ fn class_names(args: &TrainedArgs) -> Result<Vec<String>, Failure> {
             "write a name for every class, or give --classes N",
         )),
         false => Ok(names),
-    }
-}
-
-/// A side, or `HEIGHT,WIDTH`.
-fn resize(text: &str) -> Result<ResizeConfig, Failure> {
-    let sides: Option<Vec<usize>> = text.split([',', 'x']).map(|side| side.trim().parse().ok()).collect();
-    match sides.as_deref() {
-        Some([side]) => Ok(ResizeConfig::square(*side)),
-        Some([height, width]) => Ok(ResizeConfig::to(Size { height: *height, width: *width })),
-        _ => Err(Failure::usage(
-            format!("--resize {text} is no size"),
-            "write a side, for example 224, or HEIGHT,WIDTH, for example 360,480",
-        )),
     }
 }

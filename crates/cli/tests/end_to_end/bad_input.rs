@@ -134,6 +134,16 @@ fn commands_that_cannot_be_right() {
     says(&refused(2, &["taps", "cifar-resnet20", "--input", "32x32"]), &["CxHxW"]);
     says(&refused(2, &["report", &place.path("")]), &["run folder"]);
     says(&refused(2, &["data", "download", "imagenet"]), &["imagenet", "cifar10"]);
+    let weights = place.path("weights.safetensors");
+    let network = subband_models::NetworkConfig::new("cifar-resnet8", 1, 10);
+    let network = network.init(subband_seed::Stream::new(1), &burn::prelude::Device::flex()).unwrap();
+    subband_models::weights::write_safetensors(weights.as_ref(), &network.state_dict()).unwrap();
+    let eval = ["eval", "--network", "cifar-resnet8", "--weights", &weights, "--data", "digits"];
+    // No recipe is named where there is none.
+    for (flag, value) in [("--channels", "2"), ("--normalize", "imagnet"), ("--split", "dev"), ("--resize", "9000")] {
+        let text = refused(2, &[&eval[..], &[flag, value]].concat());
+        assert!(text.contains(flag) && !text.contains("recipe") && !text.contains("[data]"), "{text}");
+    }
     let recipe = place.recipe();
     says(&refused(2, &["plan", &recipe, "--device", "abacus"]), &["abacus", "flex"]);
     says(&refused(2, &["plan", &recipe, "--device", "flex:1"]), &["--threads"]);

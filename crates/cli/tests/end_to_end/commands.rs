@@ -47,6 +47,8 @@ fn a_run_leaves_its_evidence_and_its_student_evaluates_the_same() {
     assert_eq!(eval["total"], 60);
     assert_eq!(eval["top1"], arms[1]["last"]["test"]["top1"]);
     assert_eq!(eval["loss"], arms[1]["last"]["test"]["loss"]);
+    let of_run = ["eval", "--run", &out, "--arm", "KD", "--last", "--json"];
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&succeeds(&of_run)).unwrap(), eval);
 
     // The finished folder is not touched by accident, and is complete when resumed.
     let before = std::fs::read(&weights).unwrap();
@@ -140,6 +142,8 @@ fn help_teaches_and_no_arguments_show_the_guide() {
     for command in ["distill", "train", "plan", "eval", "predict", "cam", "taps", "data", "report", "bench"] {
         assert!(succeeds(&[command, "--help"]).contains("Examples:"), "{command}");
     }
+    let bench = succeeds(&["bench", "--help"]);
+    assert!(bench.contains("pspnet-resnet18-d8 ") && bench.contains("cifar-resnet56 to cifar-resnet20"), "{bench}");
     assert!(succeeds(&["data", "inspect", "digits"]).contains("1000 images"));
 }
 

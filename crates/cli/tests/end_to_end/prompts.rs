@@ -1,5 +1,57 @@
 //! Frequency prompts: learned in the teacher, used by an arm, shown in the report.
+use std::path::Path;
+
+use burn::prelude::Device;
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use subband_models::{NetworkConfig, weights};
+use subband_seed::Stream;
+
 use crate::support::{Place, json, refused, run, stderr, succeeds};
+
+/// The part of a recipe for networks that label pixels that stands on a method's page.
+fn snippet(method: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/methods/{method}.md"));
+    let page = std::fs::read_to_string(page).unwrap();
+    let snippets = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    snippets.filter(|snippet| snippet.contains("\"logits\"")).collect()
+}
+
+#[test]
+fn what_the_pages_say_of_segmentation_runs() {
+    let place = Place::new();
+    for (split, count) in [("train", 3_u32), ("val", 2)] {
+        for kind in ["images", "labels"] {
+            std::fs::create_dir_all(place.path(&format!("data/{split}/{kind}"))).unwrap();
+        }
+        for k in 0..count {
+            let path = |kind: &str| place.path(&format!("data/{split}/{kind}/{k}.png"));
+            let pixel = |x: u32, y: u32| Rgb([(x * 5) as u8, (y * 7) as u8, ((x / 9 + y / 7 + k) % 2 * 200) as u8]);
+            RgbImage::from_fn(41, 33, pixel).save(path("images")).unwrap();
+            GrayImage::from_fn(41, 33, |x, y| Luma([((x / 9 + y / 7 + k) % 3) as u8])).save(path("labels")).unwrap();
+        }
+    }
+    let file = place.path("teacher.safetensors");
+    let network = NetworkConfig::new("pspnet-resnet18-d8", 3, 3).init(Stream::new(8), &Device::flex()).unwrap();
+    weights::write_safetensors(file.as_ref(), &network.state_dict()).unwrap();
+    for method in ["freekd", "maskd"] {
+        let (recipe, out) = (place.path(&format!("{method}.toml")), place.path(method));
+        let text = format!(
+            "[data]\ndataset = \"masks\"\npath = {:?}\nclasses = [\"a\", \"b\", \"c\"]\n\
+             [teacher]\nnetwork = \"pspnet-resnet18-d8\"\nweights = {file:?}\n\
+             [student]\nnetwork = \"pspnet-mobilenetv2-d8\"\n[train]\nepochs = 1\nbatch_size = 2\n\
+             [report]\npictures = 0\n{}",
+            place.path("data"),
+            snippet(method)
+        );
+        std::fs::write(&recipe, text).unwrap();
+        let few = ["--quiet", "--set", "prompts.steps=2", "--set", "prompts.batch_size=2"];
+        succeeds(&place.distill(&out, &recipe, &few));
+        let arm = json(format!("{out}/results.json"))["arms"][0].clone();
+        assert!(arm["best"]["test"]["miou"].is_number(), "{arm}");
+        let steps = std::fs::read_to_string(format!("{out}/arms/{}/metrics.jsonl", arm["slug"].as_str().unwrap()));
+        assert!(steps.unwrap().contains(&format!("\"{method}.logits\"")));
+    }
+}
 
 const PROMPTS: &str = r#"
 [prompts]

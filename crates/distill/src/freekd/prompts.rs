@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::frequency::{BandKeys, Bands};
 use super::{FrequencyKind, Grouping, NAME, Similarity, bad};
+use crate::keys::unread;
 use crate::{DistillError, Init, Parameters, StateDict, Variant};
 
 /// Keys of stage 1's prompts.
@@ -98,15 +99,29 @@ impl PromptConfig {
     /// The prompts of one tap with this many channels, drawn from N(0, 0.01^2).
     ///
     /// # Errors
-    /// [`DistillError::BadConfig`] that names the key.
+    /// [`DistillError::BadConfig`] that names the key, also one that the transform does not read.
     pub fn init(&self, channels: usize, parameters: &Parameters) -> Result<PromptSets, DistillError> {
         if self.tokens == 0 || channels == 0 {
             return Err(bad(format!("`tokens = {}` over {channels} channels: both must be at least 1", self.tokens)));
         }
         let bands = self.keys().init()?;
+        self.check_unread()?;
         let set = |name: &String| parameters.tensor(name, [self.tokens, channels], Init::Normal(0.01));
         let sets = bands.set_names().iter().map(set).collect();
         Ok(PromptSets { sets, config: self.clone(), bands })
+    }
+
+    /// Refuses keys of other transforms.
+    fn check_unread(&self) -> Result<(), DistillError> {
+        let usual = Self::of(self.variant);
+        let wavelets = ["wavelet", "boundary"].as_slice();
+        let found = match self.transform {
+            FrequencyKind::Dwt => None,
+            FrequencyKind::Dft | FrequencyKind::Dct => unread(self, &usual, wavelets, "`transform = \"dwt\"`"),
+            FrequencyKind::None => unread(self, &usual, wavelets, "`transform = \"dwt\"`")
+                .or_else(|| unread(self, &usual, &["levels", "grouping"], "the transforms into bands")),
+        };
+        found.map_or(Ok(()), |reason| Err(bad(reason)))
     }
 
     /// The keys that both stages share.

@@ -48,19 +48,19 @@ pub struct FdCmkdConfig {
     pub low_distance: BandMeasure,
     /// What of the high band is compared: `signed-log-mse` (default), `mse` or `log-mse`.
     pub high_distance: BandMeasure,
-    /// Whether there are the shared classifiers H (default: for taps of one place).
+    /// Whether there are the shared classifiers H (default: for taps of one place, if images have classes).
     pub shared_classifier: Option<bool>,
     /// Weight of L_shared (1).
     pub shared_weight: f64,
-    /// Whether there are the student's own classifiers K (default: for taps of one place).
+    /// Whether there are the student's own classifiers K (default: for taps of one place, if images have classes).
     pub own_classifier: Option<bool>,
     /// Weight of L_own (1).
     pub own_weight: f64,
     /// Adapter, grid and resize: a linear map where the channels differ.
     pub align: AlignConfig,
-    /// Student taps (default: `pooled`).
+    /// Student taps (default: `pooled`, of segmenters the deepest stage).
     pub student_taps: Option<Vec<String>>,
-    /// Teacher taps (default: `pooled`).
+    /// Teacher taps (default: `pooled`, of segmenters the deepest stage).
     pub teacher_taps: Option<Vec<String>>,
 }
 
@@ -86,14 +86,24 @@ impl Default for FdCmkdConfig {
 
 impl FdCmkdConfig {
     fn pairs(&self, book: &ShapeBook) -> Result<Vec<(TapInfo, TapInfo)>, DistillError> {
-        let or_pooled = |given: &Option<Vec<String>>| given.clone().or_else(|| Some(vec!["pooled".to_string()]));
-        let (student, teacher) = (or_pooled(&self.student_taps), or_pooled(&self.teacher_taps));
+        let usual = |side| book.tap_or_pooled(Self::ABOUT.name, side, &None).map(|tap| vec![tap.name.clone()]);
+        let or_pooled = |given: &Option<Vec<String>>, side| match given {
+            Some(names) => Ok(Some(names.clone())),
+            None => usual(side).map(Some),
+        };
+        let student = or_pooled(&self.student_taps, Side::Student)?;
+        let teacher = or_pooled(&self.teacher_taps, Side::Teacher)?;
         Pairing::stages(Self::ABOUT.name, &student, &teacher).pairs(book)
     }
 
     /// Places at which a pair is compared.
     fn size(&self, student: &TapInfo, teacher: &TapInfo) -> (usize, usize) {
         self.align.grid.size(student.shape.extent(), teacher.shape.extent())
+    }
+
+    /// Whether a pair has vectors with a class, which classifiers take: one place, and classes of images.
+    fn is_classified(&self, book: &ShapeBook, student: &TapInfo, teacher: &TapInfo) -> bool {
+        self.size(student, teacher) == (1, 1) && !book.is_segmentation()
     }
 
     fn check(&self) -> Result<(), DistillError> {
@@ -113,7 +123,7 @@ impl FdCmkdConfig {
         Ok(())
     }
 
-    fn check_pair(&self, student: &TapInfo, teacher: &TapInfo) -> Result<(), DistillError> {
+    fn check_pair(&self, book: &ShapeBook, student: &TapInfo, teacher: &TapInfo) -> Result<(), DistillError> {
         let shapes = |reason: String| DistillError::Shapes { method: Self::ABOUT.name.to_string(), reason };
         let channels = teacher.shape.channels();
         if channels < 4 {
@@ -122,15 +132,19 @@ impl FdCmkdConfig {
                 teacher.name
             )));
         }
-        let places = self.size(student, teacher);
         let asked = [("shared_classifier", self.shared_classifier), ("own_classifier", self.own_classifier)];
-        match asked.iter().find(|(_, asked)| *asked == Some(true) && places != (1, 1)) {
-            Some((key, _)) => Err(shapes(format!(
+        let key = asked.iter().find(|(_, asked)| *asked == Some(true)).map(|(key, _)| key);
+        let places = self.size(student, teacher);
+        match key {
+            Some(key) if book.is_segmentation() => Err(shapes(format!(
+                "`{key} = true` needs one class for each image, but pixels have the classes here; leave the classifiers out"
+            ))),
+            Some(key) if places != (1, 1) => Err(shapes(format!(
                 "`{key} = true` needs one vector per image, but `{}` has {}x{} places; take `pooled` or leave the \
                  classifiers out",
                 student.name, places.0, places.1
             ))),
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -154,14 +168,14 @@ impl MethodConfig for FdCmkdConfig {
         weight: 1.0,
         warmup_epochs: 0,
         task_weight: 1.0,
-        taps: "pooled",
+        taps: "pooled, of segmenters the deepest stage",
     };
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
         self.check()?;
         let mut wanted = Wanted::default();
         for (student, teacher) in self.pairs(book)? {
-            self.check_pair(&student, &teacher)?;
+            self.check_pair(book, &student, &teacher)?;
             wanted.student.push(student.name);
             wanted.teacher.push(teacher.name);
         }
@@ -174,7 +188,7 @@ impl MethodConfig for FdCmkdConfig {
             let part = parameters.part(&student.name);
             aligns.push(self.align.init(Self::ABOUT.name, student.shape, teacher.shape, &part)?);
             let channels = teacher.shape.channels();
-            let single = self.size(&student, &teacher) == (1, 1);
+            let single = self.is_classified(book, &student, &teacher);
             let heads = |asked: Option<bool>, weight: f64, name: &str| {
                 let wanted = asked.unwrap_or(single) && weight > 0.0;
                 wanted.then(|| Heads::new(&part.part(name), channels, book.classes))
@@ -190,7 +204,7 @@ impl MethodConfig for FdCmkdConfig {
         // A band is as large as the compared map; classifiers give N K scores.
         let sizes = self.pairs(book)?.into_iter().map(|(s, t)| {
             let heads = [(self.shared_classifier, self.shared_weight), (self.own_classifier, self.own_weight)];
-            let single = self.size(&s, &t) == (1, 1);
+            let single = self.is_classified(book, &s, &t);
             let classifies = heads.iter().any(|(asked, weight)| asked.unwrap_or(single) && *weight > 0.0);
             let scores = if classifies { batch * book.classes } else { 0 };
             self.align.largest_temporary(s.shape, t.shape, batch).max(scores)
@@ -300,7 +314,7 @@ impl FdCmkd {
                 parts.push((name, self.distance(measure, s.clone(), t.clone())? * weight));
             }
         }
-        // Classifiers stand at taps of one place, which networks for classes of images have.
+        // There are classifiers only where images have classes.
         let classes = || labels.images(FdCmkdConfig::ABOUT.name);
         if let Some(heads) = &self.shared[k] {
             let labels = &classes()?;

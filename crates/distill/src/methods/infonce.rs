@@ -11,7 +11,7 @@
 use burn::prelude::*;
 use burn::tensor::activation::log_softmax;
 use serde::{Deserialize, Serialize};
-use subband_models::TapShape;
+use subband_models::{TapInfo, TapShape};
 
 use super::{check_temperature, one_hot};
 use crate::compared::Compared;
@@ -31,24 +31,26 @@ pub struct InfoNceConfig {
     pub temperature: f64,
     /// Whether the teacher's vectors are compared with the student's too (false).
     pub symmetric: bool,
-    /// Student tap (`pooled`).
-    pub student_tap: String,
-    /// Teacher tap (`pooled`).
-    pub teacher_tap: String,
+    /// Student tap (default: `pooled`, of segmenters the deepest stage).
+    pub student_tap: Option<String>,
+    /// Teacher tap (default: `pooled`, of segmenters the deepest stage).
+    pub teacher_tap: Option<String>,
     /// The projector P: `auto` (default: linear with bias where the widths differ), `none`, `conv1x1` (linear), `mlp`.
     pub adapter: AdapterKind,
 }
 
 impl Default for InfoNceConfig {
     fn default() -> Self {
-        let pooled = || "pooled".to_string();
-        Self {
-            temperature: 0.07,
-            symmetric: false,
-            student_tap: pooled(),
-            teacher_tap: pooled(),
-            adapter: AdapterKind::Auto,
-        }
+        let adapter = AdapterKind::Auto;
+        Self { temperature: 0.07, symmetric: false, student_tap: None, teacher_tap: None, adapter }
+    }
+}
+
+impl InfoNceConfig {
+    /// The two taps.
+    fn pair<'a>(&self, book: &'a ShapeBook) -> Result<(&'a TapInfo, &'a TapInfo), DistillError> {
+        let tap = |side, given| book.tap_or_pooled(Self::ABOUT.name, side, given);
+        Ok((tap(Side::Student, &self.student_tap)?, tap(Side::Teacher, &self.teacher_tap)?))
     }
 }
 
@@ -61,37 +63,32 @@ impl MethodConfig for InfoNceConfig {
         weight: 1.0,
         warmup_epochs: 0,
         task_weight: 1.0,
-        taps: "pooled",
+        taps: "pooled, of segmenters the deepest stage",
     };
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
         check_temperature(self, self.temperature)?;
-        let student = book.tap(Self::ABOUT.name, Side::Student, &self.student_tap)?;
-        let teacher = book.tap(Self::ABOUT.name, Side::Teacher, &self.teacher_tap)?;
+        let (student, teacher) = self.pair(book)?;
         let why = "a vector's direction is a sign, which has no gradient";
         Compared::new(Self::ABOUT.name, student, teacher, (1, 1))
             .needs_channels(why, "choose another `teacher_tap`")?;
-        Ok(Wanted { student: vec![self.student_tap.clone()], teacher: vec![self.teacher_tap.clone()] })
+        Ok(Wanted { student: vec![student.name.clone()], teacher: vec![teacher.name.clone()] })
     }
 
     fn init(&self, book: &ShapeBook, parameters: &Parameters) -> Result<InfoNce, DistillError> {
-        let vector = |side, tap: &str| {
-            let channels = book.tap(Self::ABOUT.name, side, tap)?.shape.channels();
-            Ok::<_, DistillError>(TapShape::Vector { channels })
-        };
-        let (student, teacher) = (vector(Side::Student, &self.student_tap)?, vector(Side::Teacher, &self.teacher_tap)?);
+        let (student, teacher) = self.pair(book)?;
+        let taps = (student.name.clone(), teacher.name.clone());
+        let vector = |tap: &TapInfo| TapShape::Vector { channels: tap.shape.channels() };
         let align = AlignConfig { adapter: self.adapter, ..Default::default() };
-        Ok(InfoNce { projector: align.init(Self::ABOUT.name, student, teacher, parameters)?, config: self.clone() })
+        let projector = align.init(Self::ABOUT.name, vector(student), vector(teacher), parameters)?;
+        Ok(InfoNce { projector, config: self.clone(), taps })
     }
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
         // A map is averaged over its rows first.
-        let width = |side, tap: &str| {
-            let shape = book.tap(Self::ABOUT.name, side, tap)?.shape;
-            Ok::<_, DistillError>(shape.channels() * separable_temporary(shape.extent(), (1, 1)).max(1))
-        };
-        let (student, teacher) = (width(Side::Student, &self.student_tap)?, width(Side::Teacher, &self.teacher_tap)?);
-        Ok(batch * batch.max(student).max(teacher))
+        let width = |tap: &TapInfo| tap.shape.channels() * separable_temporary(tap.shape.extent(), (1, 1)).max(1);
+        let (student, teacher) = self.pair(book)?;
+        Ok(batch * batch.max(width(student)).max(width(teacher)))
     }
 }
 
@@ -101,15 +98,17 @@ pub struct InfoNce {
     projector: Align,
     #[module(skip)]
     config: InfoNceConfig,
+    #[module(skip)]
+    taps: (String, String),
 }
 
 impl Method for InfoNce {
     fn forward(&self, input: &StepInput) -> Result<Vec<Term>, DistillError> {
         let name = InfoNceConfig::ABOUT.name;
-        let student = adaptive_average_pool(input.map(name, Side::Student, &self.config.student_tap)?, (1, 1));
-        let teacher = adaptive_average_pool(input.map(name, Side::Teacher, &self.config.teacher_tap)?, (1, 1));
+        let student = adaptive_average_pool(input.map(name, Side::Student, &self.taps.0)?, (1, 1));
+        let teacher = adaptive_average_pool(input.map(name, Side::Teacher, &self.taps.1)?, (1, 1));
         let value = self.contrast(self.projector.adapt(student).flatten(1, 3), teacher.flatten(1, 3));
-        Ok(vec![Term::new(name, value, &self.config.student_tap)])
+        Ok(vec![Term::new(name, value, &self.taps.0)])
     }
 }
 

@@ -11,6 +11,7 @@
 //! angle 0 and no gradient; a batch of one gives 0.
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
+use subband_models::TapInfo;
 
 use super::check_factors;
 use crate::{About, DistillError, Method, MethodConfig, Parameters, ShapeBook, Side, StepInput, Term, Wanted};
@@ -23,16 +24,23 @@ pub struct RkdConfig {
     pub distance: f64,
     /// Factor of the angle part (50), 0 leaves it out.
     pub angle: f64,
-    /// Student tap (`pooled`); a map is flattened.
-    pub student_tap: String,
-    /// Teacher tap (`pooled`); a map is flattened.
-    pub teacher_tap: String,
+    /// Student tap (default: `pooled`, of segmenters the deepest stage); a map is flattened.
+    pub student_tap: Option<String>,
+    /// Teacher tap (default: `pooled`, of segmenters the deepest stage); a map is flattened.
+    pub teacher_tap: Option<String>,
 }
 
 impl Default for RkdConfig {
     fn default() -> Self {
-        let pooled = || "pooled".to_string();
-        Self { distance: 25.0, angle: 50.0, student_tap: pooled(), teacher_tap: pooled() }
+        Self { distance: 25.0, angle: 50.0, student_tap: None, teacher_tap: None }
+    }
+}
+
+impl RkdConfig {
+    /// The two taps.
+    fn pair<'a>(&self, book: &'a ShapeBook) -> Result<(&'a TapInfo, &'a TapInfo), DistillError> {
+        let tap = |side, given| book.tap_or_pooled(Self::ABOUT.name, side, given);
+        Ok((tap(Side::Student, &self.student_tap)?, tap(Side::Teacher, &self.teacher_tap)?))
     }
 }
 
@@ -45,26 +53,25 @@ impl MethodConfig for RkdConfig {
         weight: 1.0,
         warmup_epochs: 0,
         task_weight: 1.0,
-        taps: "pooled",
+        taps: "pooled, of segmenters the deepest stage",
     };
 
     fn taps(&self, book: &ShapeBook) -> Result<Wanted, DistillError> {
         check_factors(self, &[("distance", self.distance), ("angle", self.angle)])?;
-        book.tap(Self::ABOUT.name, Side::Student, &self.student_tap)?;
-        book.tap(Self::ABOUT.name, Side::Teacher, &self.teacher_tap)?;
-        Ok(Wanted { student: vec![self.student_tap.clone()], teacher: vec![self.teacher_tap.clone()] })
+        let (student, teacher) = self.pair(book)?;
+        Ok(Wanted { student: vec![student.name.clone()], teacher: vec![teacher.name.clone()] })
     }
 
-    fn init(&self, _: &ShapeBook, _: &Parameters) -> Result<Rkd, DistillError> {
-        Ok(Rkd { config: self.clone() })
+    fn init(&self, book: &ShapeBook, _: &Parameters) -> Result<Rkd, DistillError> {
+        let (student, teacher) = self.pair(book)?;
+        let taps = (student.name.clone(), teacher.name.clone());
+        Ok(Rkd { distance: self.distance, angle: self.angle, taps })
     }
 
     fn largest_temporary(&self, book: &ShapeBook, batch: usize) -> Result<usize, DistillError> {
-        let size = |side, tap: &str| {
-            let shape = book.tap(Self::ABOUT.name, side, tap)?.shape;
-            Ok::<_, DistillError>(shape.channels() * shape.extent().0 * shape.extent().1)
-        };
-        let width = size(Side::Student, &self.student_tap)?.max(size(Side::Teacher, &self.teacher_tap)?);
+        let size = |tap: &TapInfo| tap.shape.channels() * tap.shape.extent().0 * tap.shape.extent().1;
+        let (student, teacher) = self.pair(book)?;
+        let width = size(student).max(size(teacher));
         Ok(batch * batch * width.max(batch))
     }
 }
@@ -73,23 +80,24 @@ impl MethodConfig for RkdConfig {
 #[derive(Module, Debug)]
 pub struct Rkd {
     #[module(skip)]
-    config: RkdConfig,
+    distance: f64,
+    #[module(skip)]
+    angle: f64,
+    #[module(skip)]
+    taps: (String, String),
 }
 
 impl Method for Rkd {
     fn forward(&self, input: &StepInput) -> Result<Vec<Term>, DistillError> {
         let name = RkdConfig::ABOUT.name;
-        let student = input.map(name, Side::Student, &self.config.student_tap)?;
-        let teacher = input.map(name, Side::Teacher, &self.config.teacher_tap)?;
+        let student = input.map(name, Side::Student, &self.taps.0)?;
+        let teacher = input.map(name, Side::Teacher, &self.taps.1)?;
         let (student, teacher) = (Pairs::new(student.flatten(1, 3)), Pairs::new(teacher.flatten(1, 3)));
-        let parts = [
-            ("rkd.distance", distance_part as Part, self.config.distance),
-            ("rkd.angle", angle_part as Part, self.config.angle),
-        ];
+        let parts =
+            [("rkd.distance", distance_part as Part, self.distance), ("rkd.angle", angle_part as Part, self.angle)];
         let used = parts.into_iter().filter(|(_, _, factor)| *factor > 0.0);
-        let term = |(name, part, factor): (&str, Part, f64)| {
-            Term::new(name, part(&student, &teacher) * factor, &self.config.student_tap)
-        };
+        let term =
+            |(name, part, factor): (&str, Part, f64)| Term::new(name, part(&student, &teacher) * factor, &self.taps.0);
         Ok(used.map(term).collect())
     }
 }
@@ -157,7 +165,8 @@ fn huber_mean(x: Tensor<3>) -> Tensor<1> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{book, features, fixture, gradient_error, labels, scalar, single, values, wave};
+    use crate::check::{book, device, features, fixture, gradient_error, labels, scalar, single, values, wave};
+    use subband_seed::Stream;
 
     /// Both parts.
     fn relations(student: Tensor<2>, teacher: Tensor<2>) -> [Tensor<1>; 2] {
@@ -183,7 +192,8 @@ mod tests {
             config.taps(&shapes).unwrap();
             let input =
                 StepInput { student: &student, teacher: &teacher, labels: labels(&[0]).into(), epoch: 1, step: 1 };
-            let terms = Rkd { config }.forward(&input).unwrap();
+            let method = config.init(&shapes, &Parameters::new(Stream::new(1), &device())).unwrap();
+            let terms = method.forward(&input).unwrap();
             terms.into_iter().map(|term| term.name).collect::<Vec<_>>()
         };
         assert_eq!(names(25.0, 0.0), ["rkd.distance"]);

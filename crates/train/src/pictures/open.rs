@@ -1,14 +1,18 @@
-//! A trained network out of a run folder.
+//! A trained network out of a run folder: to be shown images, or to be evaluated again.
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
-use subband_models::{NetworkConfig, weights};
+use subband_data::{Loader, Pipeline};
+use subband_models::{Network, NetworkConfig, weights};
 use subband_seed::Stream;
 
 use super::predictor::Predictor;
-use crate::recipe::Recipe;
+use crate::evaluate::{Evaluation, default_batch, evaluate_with};
+use crate::recipe::{EvaluateRecipe, Recipe};
 use crate::setup::{Role, Setup};
+use crate::task::{self, Judge};
 use crate::{TrainError, files};
 
 /// Name of the record in the run folder.
@@ -44,13 +48,24 @@ pub(crate) fn write_inputs(setup: &Setup, run: &Path) -> Result<(), TrainError> 
     files::write_atomic(&path, format!("{text}\n").as_bytes())
 }
 
-impl Predictor {
+/// A trained network of a run, with what the run knows of it.
+pub struct RunNetwork {
+    recipe: Recipe,
+    role: Role,
+    network: Network,
+    /// How it is shown images that belong to no data set.
+    pipeline: Pipeline,
+    /// Names of its classes.
+    classes: Vec<String>,
+}
+
+impl RunNetwork {
     /// A network of the run in `run`: that of an arm, by its name or its folder's, or `teacher`; `None` if the run has
     /// one arm. It has the weights of the best epoch, or of the last one (`last`).
     ///
     /// # Errors
     /// No run folder, no such arm, an arm without weights yet, weights that do not fit.
-    pub fn of_run(run: &Path, arm: Option<&str>, last: bool, device: &Device) -> Result<Self, TrainError> {
+    pub fn open(run: &Path, arm: Option<&str>, last: bool, device: &Device) -> Result<Self, TrainError> {
         let recipe = recipe_of(run)?;
         let slug = find(&recipe, arm, run)?;
         let role = if slug == TEACHER { Role::Teacher } else { Role::Student };
@@ -69,8 +84,54 @@ impl Predictor {
         let config = NetworkConfig::new(name, pipeline.channels(teacher), inputs.classes.len());
         let mut network = config.init(Stream::new(0), device).map_err(fail)?;
         network.load(&weights::read(&file).map_err(fail)?).map_err(fail)?;
-        let options = recipe.evaluate.clone().unwrap_or_default();
-        Ok(Self::new(network, pipeline, teacher, inputs.classes, options))
+        Ok(Self { role, network, pipeline, classes: inputs.classes, recipe })
+    }
+
+    /// The recipe of its run.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// Name of the network.
+    pub fn name(&self) -> &str {
+        self.network.name()
+    }
+
+    /// Images of a forward pass when the run evaluates it.
+    pub fn batch(&self) -> usize {
+        let usual = default_batch(self.recipe.data.dataset.task());
+        self.recipe.train.eval_batch_size.unwrap_or(usual)
+    }
+
+    /// Evaluates it on its view of a loader's images. With the recipe's test images, its `[evaluate]` as `options` and
+    /// [`RunNetwork::batch`] the figures are those of the run.
+    ///
+    /// # Errors
+    /// As [`crate::evaluate()`]; a teacher whose classes are not the data set's.
+    pub fn evaluate(&self, loader: &Loader, options: &EvaluateRecipe) -> Result<Evaluation, TrainError> {
+        let (task, classes) = (loader.dataset().task(), loader.dataset().classes().to_vec());
+        if self.classes.len() != classes.len() {
+            return Err(TrainError::Wiring(format!(
+                "the {} has {} classes and the data set {}, so it cannot be judged by the labels",
+                self.role.name(),
+                self.classes.len(),
+                classes.len()
+            )));
+        }
+        task::check(task, self.role.name(), self.name())?;
+        let judge = Judge { task, classes, options: options.clone() };
+        evaluate_with(&self.network, loader, self.role, &judge, &mut |_, _| ControlFlow::Continue(()))
+    }
+}
+
+impl Predictor {
+    /// The network that [`RunNetwork::open`] finds.
+    ///
+    /// # Errors
+    /// As [`RunNetwork::open`].
+    pub fn of_run(run: &Path, arm: Option<&str>, last: bool, device: &Device) -> Result<Self, TrainError> {
+        let RunNetwork { recipe, role, network, pipeline, classes } = RunNetwork::open(run, arm, last, device)?;
+        Ok(Self::new(network, pipeline, role == Role::Teacher, classes, recipe.evaluate.unwrap_or_default()))
     }
 }
 

@@ -40,6 +40,11 @@ fn all() -> Vec<Case> {
     CASES.into_iter().filter(|case| known.contains(&case.student)).collect()
 }
 
+/// What `--only` takes, a line each.
+pub fn listed() -> String {
+    all().iter().map(|case| format!("\n  {:<24} {:>14}  {}", case.name, case.input(), case.what())).collect()
+}
+
 /// The cases of these names in the order of the tables; without names all of them.
 ///
 /// # Errors
@@ -65,6 +70,14 @@ impl Case {
     pub fn input(&self) -> String {
         let [height, width] = self.size;
         format!("{}x3x{height}x{width}", self.batch)
+    }
+
+    /// What it measures.
+    fn what(&self) -> String {
+        match self.teacher {
+            Some(teacher) => format!("a whole distillation step, {teacher} to {}", self.student),
+            None => "a training step".to_string(),
+        }
     }
 
     /// Name for a table.

@@ -137,7 +137,7 @@ fn table(rows: &[Row], peak: f64) -> Table {
     table
 }
 
-/// `3x3 16 to 32, stride 2, 64x32x32`.
+/// `3x3 16 to 32, stride 2, dilation 4, 64x32x32`: what is 1 is not said.
 fn describe(shape: &Convolution) -> String {
     let Convolution { kernel, in_channels, out_channels, input: [height, width], .. } = shape;
     let mut text = format!("{kernel}x{kernel} {in_channels} to {out_channels}");
@@ -149,5 +149,30 @@ fn describe(shape: &Convolution) -> String {
     if shape.stride > 1 {
         text += &format!(", stride {}", shape.stride);
     }
+    if shape.dilation > 1 {
+        text += &format!(", dilation {}", shape.dilation);
+    }
     text + &format!(", {}x{height}x{width}", shape.batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use subband_models::NetworkConfig;
+
+    #[test]
+    fn convolutions_that_differ_are_described_differently() {
+        let shapes = NetworkConfig::new("pspnet-resnet18-d8", 3, 12).convolutions(360, 480).unwrap();
+        let mut different: Vec<Convolution> = Vec::new();
+        for convolution in shapes.iter().map(|shape| Convolution::new(shape, 4)) {
+            if !different.contains(&convolution) {
+                different.push(convolution);
+            }
+        }
+        let mut texts: Vec<String> = different.iter().map(describe).collect();
+        assert!(texts.iter().any(|text| text == "3x3 512 to 512, dilation 4, 4x45x60"), "{texts:?}");
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), different.len(), "{texts:?}");
+    }
 }

@@ -18,6 +18,7 @@ use subband_train::Table;
 use super::{print, print_json};
 use crate::args::BenchArgs;
 use crate::failure::Failure;
+pub use cases::listed;
 use disturbance::Moment;
 use page::{Environment, Section, cores};
 use request::{Repetition, WARM_UP};

@@ -151,3 +151,24 @@ fn fresh_prompts_follow_the_seed_and_start_small() {
     assert_eq!(all.len(), 4 * 6 * 64);
     assert!((deviation - 0.01).abs() < 1e-3, "{deviation}");
 }
+
+#[test]
+fn keys_that_the_transform_does_not_read_are_refused() {
+    let made = |keys: &str| {
+        let config: PromptConfig = toml::from_str(keys).unwrap();
+        config.init(3, &parameters()).map(|_| ()).map_err(|error| error.to_string())
+    };
+    for (keys, unread) in [
+        ("transform = 'dft'\nwavelet = 'db2'", "wavelet = \"db2\""),
+        ("transform = 'dct'\nboundary = 'periodic'", "boundary = \"periodic\""),
+        ("transform = 'none'\nlevels = 2", "levels = 2"),
+        ("transform = 'none'\ngrouping = 'band'", "grouping = \"band\""),
+        ("transform = 'none'\nvariant = 'paper'\nwavelet = 'db2'", "wavelet = \"db2\""),
+    ] {
+        let error = made(keys).unwrap_err();
+        assert!(error.contains(&format!("`{unread}` has no effect here")), "{keys}: {error}");
+    }
+    for keys in ["transform = 'dct'\nlevels = 2", "transform = 'none'\nvariant = 'paper'", "wavelet = 'db2'"] {
+        made(keys).unwrap();
+    }
+}
