@@ -23,3 +23,15 @@ pub fn resize(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
     }
     resample(x, Axis::linear(h, size[0]), Axis::linear(w, size[1]))
 }
+
+/// The transpose of [`resize`], which is its gradient: `[N, H', W', C]` to `[N, size[0], size[1], C]`, each number the
+/// sum of those that [`resize`] would make of it, with their weights. Differentiable, on every backend.
+///
+/// # Panics
+/// As [`resize`].
+pub fn resize_transposed(dy: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+    let [_, h, w, _] = dy.dims();
+    assert!(h > 0 && w > 0 && !size.contains(&0), "a map of {size:?} cannot be resized to {h} x {w}");
+    let axis = |from: usize, to: usize| Axis::linear(from, to).transposed();
+    resample(dy, axis(size[0], h), axis(size[1], w))
+}

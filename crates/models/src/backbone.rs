@@ -10,9 +10,9 @@
 //! | timm's MobileNetV2 | `blocks.1.0.conv_dw.weight` | `backbone.layer2.0.conv.1.conv.weight` |
 use std::collections::BTreeSet;
 
-use crate::align::{Alignment, align, optional};
+use crate::align::{Alignment, align, mismatches, optional};
 use crate::graph::Graph;
-use crate::state::{LoadReport, mismatches, sample};
+use crate::state::{LoadReport, other_network, sample};
 use crate::weights::StateDict;
 use crate::zoo::mobilenet_v2::GROUPS;
 use crate::zoo::segmenter::{BACKBONE, DECODER};
@@ -27,9 +27,10 @@ const CONVENTIONS: [Convention; 3] = [|name| Some(name.to_string()), torchvision
 const CLASSIFIER: &str = "features.18.";
 
 impl Network {
-    /// Loads the backbone of a segmentation network from a file of a classifier or of another segmentation network;
-    /// the heads keep their fresh weights and stand in the report as `missing`, what else the file holds (its
-    /// classifier) as `unused`.
+    /// Loads the backbone of a segmentation network from a file of a classifier or of another segmentation network; the
+    /// heads keep their fresh weights and stand in the report as `missing`. What else the file holds is `unused` where
+    /// its names begin as the backbone's do (a classifier) and counted in `outside` where they do not (the heads of a
+    /// segmentation network).
     ///
     /// A file for images of another number of channels is taken but for the first convolution, which keeps its fresh
     /// weights and stands in the report as `mismatched`. Nothing changes when an error is returned.
@@ -45,19 +46,18 @@ impl Network {
         }
         let Match { names, found } = best(&entries, state);
         if !found.missing.is_empty() || deeper(&names, &found) {
-            return Err(self.other_backbone(&entries, &found, state));
+            return Err(other_network(self.backbone_target(), &entries, &found, state, self.nearest_backbone(state)));
         }
         let tensor = |(name, file): (&String, &String)| {
             state.get(&format!("{}{file}", found.prefix)).map(|data| (name.clone(), data.clone()))
         };
         let renamed: StateDict =
             entries.iter().map(|(name, _)| name).zip(names.iter().map(|(file, _)| file)).filter_map(tensor).collect();
-        let (stem, bad): (Vec<String>, Vec<String>) =
-            mismatches(&entries, "", &renamed).into_iter().partition(|text| self.is_stem(text, &renamed));
+        let (stem, bad): (Vec<_>, Vec<_>) =
+            mismatches(&entries, "", &renamed).into_iter().partition(|m| m.is_input_of(&entries[0].0));
         if !bad.is_empty() {
-            let remedy = self.nearest_backbone(state).map(|name| format!("; the file fits the backbone of `{name}`"));
-            let (network, details) = (format!("{} (its backbone)", self.name()), sample(&bad));
-            return Err(ModelError::ShapeMismatch { network, details, remedy: remedy.unwrap_or_default() });
+            let (target, remedy) = (self.backbone_target(), self.nearest_backbone(state));
+            return Err(ModelError::ShapeMismatch { target, details: sample(&bad), remedy });
         }
         let head = |(name, _): (String, Vec<usize>)| (!in_backbone(&name) && !optional(&name)).then_some(name);
         let missing = self.graph().entries().filter_map(head).collect();
@@ -67,30 +67,12 @@ impl Network {
         Ok(LoadReport { prefix, ..report })
     }
 
-    /// Whether a mismatch is that of the first convolution's input channels alone.
-    fn is_stem(&self, mismatch: &str, state: &StateDict) -> bool {
-        let Some((name, wanted)) = self.graph().entries().next() else { return false };
-        let found = state.get(&name).map(|data| data.shape().to_vec()).unwrap_or_default();
-        let other_axes = |shape: &[usize]| {
-            shape.iter().enumerate().filter(|(axis, _)| *axis != 1).map(|(_, n)| *n).collect::<Vec<_>>()
-        };
-        mismatch.starts_with(&format!("{name}:")) && found.len() == 4 && other_axes(&found) == other_axes(&wanted)
+    fn backbone_target(&self) -> String {
+        format!("the backbone of `{}`", self.name())
     }
 
-    fn other_backbone(&self, entries: &[(String, Vec<usize>)], found: &Alignment, state: &StateDict) -> ModelError {
-        ModelError::OtherBackbone {
-            network: self.name().to_string(),
-            matched: found.matched,
-            expected: entries.len(),
-            found: state.len(),
-            missing: sample(&found.missing),
-            unexpected: sample(&found.unused),
-            guess: self.nearest_backbone(state),
-        }
-    }
-
-    /// The network of the same head and stride whose backbone the file holds.
-    fn nearest_backbone(&self, state: &StateDict) -> Option<String> {
+    /// For a message: the network of the same head and stride whose backbone the file holds.
+    fn nearest_backbone(&self, state: &StateDict) -> String {
         let ends = |name: &str| {
             let (head, rest) = name.split_once('-')?;
             Some((head.to_string(), rest.rsplit_once('-')?.1.to_string()))
@@ -100,7 +82,8 @@ impl Network {
             let Ok(graph) = NetworkConfig::new(name, self.in_channels(), self.classes()).graph() else { return false };
             graph.is_segmenter() && ends(name) == own && fits_backbone(&graph, state)
         };
-        network_names().into_iter().find(fits).map(str::to_string)
+        let name = network_names().into_iter().find(fits);
+        name.map(|name| format!("; the file fits the backbone of `{name}`")).unwrap_or_default()
     }
 }
 
@@ -114,11 +97,8 @@ pub(crate) fn is_backbone_alone(graph: &Graph, state: &StateDict) -> bool {
 fn fits_backbone(graph: &Graph, state: &StateDict) -> bool {
     let entries = backbone(graph);
     let Match { names, found } = best(&entries, state);
-    let same = |(index, (file, wanted)): (usize, &(String, Vec<usize>))| {
-        let shape = state.get(&format!("{}{file}", found.prefix)).map(|data| data.shape().to_vec());
-        index == 0 || optional(file) || shape.is_some_and(|shape| shape == *wanted)
-    };
-    !entries.is_empty() && found.missing.is_empty() && !deeper(&names, &found) && names.iter().enumerate().all(same)
+    let same = || mismatches(&names, &found.prefix, state).iter().all(|m| m.is_input_of(&names[0].0));
+    !entries.is_empty() && found.missing.is_empty() && !deeper(&names, &found) && same()
 }
 
 /// Names and shapes of a backbone's tensors.

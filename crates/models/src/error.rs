@@ -83,11 +83,13 @@ pub enum ModelError {
     /// Training statistics of a single value.
     #[error(
         "batch normalisation `{layer}` got one value per channel in training, whose variance is undefined; \
-         use a larger batch or a larger input"
+         use a batch of two or more images{}", if *.larger { ", or larger images" } else { "" }
     )]
     SingleValueStatistics {
         /// The layer.
         layer: String,
+        /// Whether it has more values where the images are larger.
+        larger: bool,
     },
     /// A network with folded batch normalisations was asked to train.
     #[error("network `{network}` has its batch normalisations folded and can only run in evaluation mode")]
@@ -207,51 +209,30 @@ pub enum ModelError {
     },
     /// The weights are those of another network.
     #[error(
-        "these weights do not fit `{network}`: {matched} of its {expected} tensors are in the file's {found}, \
+        "these weights do not fit {target}: {matched} of its {expected} tensors are in the file's {found}, \
          missing for example {missing}, unused for example {unexpected}{remedy}"
     )]
     OtherNetwork {
-        /// The network that was to be loaded.
-        network: String,
+        /// What was to be loaded: a network or its backbone.
+        target: String,
         /// Tensors found by name.
         matched: usize,
-        /// Tensors the network has.
+        /// Tensors it has.
         expected: usize,
         /// Tensors the file has.
         found: usize,
         /// A few missing names.
         missing: String,
-        /// A few names of the file that the network lacks.
+        /// A few names of the file that it lacks.
         unexpected: String,
         /// What the file fits and what to do with it, when it can be told.
         remedy: String,
     },
-    /// The weights hold another backbone than the network's.
-    #[error(
-        "these weights do not fit the backbone of `{network}`: {matched} of its {expected} tensors are in the file's \
-         {found}, missing for example {missing}, unused for example {unexpected}{}", backbone_of(.guess)
-    )]
-    OtherBackbone {
-        /// The network whose backbone was to be loaded.
-        network: String,
-        /// Tensors found by name.
-        matched: usize,
-        /// Tensors the backbone has.
-        expected: usize,
-        /// Tensors the file has.
-        found: usize,
-        /// A few missing names.
-        missing: String,
-        /// A few names of the file that the backbone lacks.
-        unexpected: String,
-        /// The network of the same head whose backbone the file fits.
-        guess: Option<String>,
-    },
     /// Names fit and shapes do not.
-    #[error("the shapes of these weights do not fit `{network}`: {details}{remedy}")]
+    #[error("the shapes of these weights do not fit {target}: {details}{remedy}")]
     ShapeMismatch {
-        /// The network.
-        network: String,
+        /// What was to be loaded: a network or its backbone.
+        target: String,
         /// Each mismatch: name, shape in the network, shape in the file.
         details: String,
         /// What to do, when it can be told (another number of classes or of input channels).
@@ -287,8 +268,4 @@ pub enum ModelError {
 
 fn did_you_mean(nearest: &Option<String>) -> String {
     nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default()
-}
-
-fn backbone_of(guess: &Option<String>) -> String {
-    guess.as_ref().map(|g| format!("; the file fits the backbone of `{g}`")).unwrap_or_default()
 }

@@ -20,6 +20,9 @@ use crate::tap::{Features, TapShape};
 use crate::value::{Tokens, Value};
 use crate::{ModelError, Network};
 
+/// Side of an image of which every network keeps more than one pixel, but where it averages them.
+const LARGE: usize = 4096;
+
 /// What all operations of a forward pass share.
 #[derive(Clone, Copy)]
 pub(crate) struct Pass<'a> {
@@ -236,7 +239,12 @@ impl Network {
         };
         // A frozen normalisation keeps its statistics too: it is the same function in every step.
         let mode = if self.is_frozen_layer(index) { Mode::Eval } else { mode };
-        let single = |_| ModelError::SingleValueStatistics { layer: self.graph().layers[index].name.clone() };
+        let single = |_| {
+            // The bins of a pyramid stay one pixel whatever the image.
+            let shape = self.graph().shapes(LARGE, LARGE).map(|shapes| shapes[step.node]);
+            let larger = shape.is_ok_and(|shape| shape.extent() != (1, 1));
+            ModelError::SingleValueStatistics { layer: self.graph().layers[index].name.clone(), larger }
+        };
         layer.forward(x, residual, mode, step.activation).map_err(single)
     }
 

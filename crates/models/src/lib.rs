@@ -9,6 +9,14 @@
 //! segmentation networks (`pspnet-*`, `deeplabv3-*`), whose logits are a map, have `decoder` in place of `pooled`, and
 //! `aux`.
 //!
+//! | what | how |
+//! |---|---|
+//! | the value at a tap replaced before the rest runs | [`Network::forward_hooked`] |
+//! | the rest alone, from a value for a tap | [`Network::forward_from`] |
+//! | where an image speaks for a class | [`Cam::maps`] |
+//! | weights of a whole network, or of a segmenter's backbone | [`Network::load`], [`Network::load_backbone`] |
+//! | low-rank factors beside frozen weights | [`LoraConfig`] |
+//!
 //! ```
 //! use burn::prelude::*;
 //! use subband_models::{Mode, NetworkConfig};
@@ -49,6 +57,7 @@ mod zoo;
 #[cfg(test)]
 mod tests;
 
+pub use align::Mismatch;
 pub use cam::{Cam, CamTarget, HeatMap};
 pub use convolutions::ConvShape;
 pub use error::ModelError;

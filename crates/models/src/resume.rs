@@ -6,27 +6,25 @@ use crate::fuse::Step;
 use crate::graph::{Graph, NodeId};
 use crate::hook::Hooks;
 use crate::layers::Mode;
-use crate::tap::{Feature, Features};
+use crate::tap::Feature;
 use crate::value::{Tokens, Value};
 use crate::{ModelError, Network};
 
 impl Network {
-    /// Runs the part of the network behind a tap on values for it, in evaluation mode, and reads the taps named in
-    /// `want` from that part; logits always.
+    /// Runs the part of the network behind a tap on values for it, in evaluation mode: the logits.
     ///
     /// `value` is such a feature as [`Network::forward`] gives at the tap for images of `height` x `width`, of any
-    /// number of images, the tokens off the grid included. The features have autodiff when the network's parameters do.
+    /// number of images, the tokens off the grid included. The logits have autodiff when the network's parameters do.
     ///
     /// # Errors
-    /// An unknown tap; a value of another shape than the tap's; an operation that the logits or a wanted tap need and
-    /// that reads the images by a way around the tap (a shortcut, a second head).
+    /// An unknown tap; a value of another shape than the tap's; an operation that the logits need and that reads the
+    /// images by a way around the tap (a shortcut, a second head).
     pub fn forward_from(
         &self,
         tap: &str,
         value: Feature,
         (height, width): (usize, usize),
-        want: &[String],
-    ) -> Result<Features, ModelError> {
+    ) -> Result<Feature, ModelError> {
         let node = self.tap_node(tap)?;
         let (expected, found) = (self.graph().shapes(height, width)?[node], value.shape());
         if expected != found {
@@ -35,7 +33,8 @@ impl Network {
         }
         let pass = Pass { mode: Mode::Eval, noise: None };
         let value = self.carried(value);
-        self.pass_from(node, value, pass, want, Hooks { taps: &[], replace: &mut |_, x| Ok(x) })
+        let hooks = Hooks { taps: &[], replace: &mut |_, x| Ok(x) };
+        Ok(self.pass_from(node, value, pass, &[], hooks)?.logits)
     }
 
     /// A feature as the operations take it, with autodiff when the network has it.

@@ -3,7 +3,7 @@ use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::{DType, TensorData};
 
-use crate::align::{Alignment, align, free_axes, guess, optional};
+use crate::align::{Alignment, Mismatch, align, free_axes, guess, mismatches};
 use crate::backbone::is_backbone_alone;
 use crate::layers::{BatchNorm2d, Layer};
 use crate::weights::StateDict;
@@ -22,8 +22,9 @@ pub struct LoadReport {
     pub unused: Vec<String>,
     /// Number of tensors of the file outside of the prefix (optimiser states, other modules).
     pub outside: usize,
-    /// Tensors left out because their shape differs, with both shapes (only from [`Network::load_partial`]).
-    pub mismatched: Vec<String>,
+    /// Tensors left out because their shape differs (only from [`Network::load_partial`] and, the first convolution
+    /// alone, from [`Network::load_backbone`]).
+    pub mismatched: Vec<Mismatch>,
 }
 
 impl Network {
@@ -80,11 +81,11 @@ impl Network {
         // A shallower network of the same family finds all its names in a deeper one's file.
         let foreign = found.unused.len() * 4 > entries.len() || (!found.unused.is_empty() && guess(state).is_some());
         if !found.missing.is_empty() || foreign {
-            return Err(self.other_network(&entries, &found, state));
+            return Err(self.no_fit(&entries, &found, state));
         }
         let mismatched = mismatches(&entries, &found.prefix, state);
         if !mismatched.is_empty() {
-            return Err(self.shape_mismatch(&entries, &found.prefix, state));
+            return Err(self.shape_mismatch(&mismatched, state));
         }
         self.assign(found, state, vec![])
     }
@@ -99,42 +100,30 @@ impl Network {
         let found = align(&entries, state);
         let mismatched = mismatches(&entries, &found.prefix, state);
         if found.matched == 0 || mismatched.len() == found.matched {
-            return Err(self.other_network(&entries, &found, state));
+            return Err(self.no_fit(&entries, &found, state));
         }
         self.assign(found, state, mismatched)
     }
 
-    fn other_network(&self, entries: &[(String, Vec<usize>)], found: &Alignment, state: &StateDict) -> ModelError {
-        let known = guess(state).filter(|g| g.split(' ').next() != Some(self.name()));
+    fn no_fit(&self, entries: &[(String, Vec<usize>)], found: &Alignment, state: &StateDict) -> ModelError {
+        let known = guess(state).filter(|g| !g.names.contains(&self.name()));
         let alone = "; it holds the backbone alone: load it as such (`backbone` in a recipe) and train the heads";
         let alone = if is_backbone_alone(self.graph(), state) { alone } else { "" };
-        ModelError::OtherNetwork {
-            network: self.name().to_string(),
-            matched: found.matched,
-            expected: entries.len(),
-            found: state.len(),
-            missing: sample(&found.missing),
-            unexpected: sample(&found.unused),
-            remedy: known.map(|name| format!("; the file fits `{name}`")).unwrap_or_default() + alone,
-        }
+        let remedy = known.map(|guess| format!("; the file fits {guess}")).unwrap_or_default() + alone;
+        other_network(format!("`{}`", self.name()), entries, found, state, remedy)
     }
 
-    fn shape_mismatch(&self, entries: &[(String, Vec<usize>)], prefix: &str, state: &StateDict) -> ModelError {
-        let bad = mismatches(entries, prefix, state);
+    fn shape_mismatch(&self, mismatched: &[Mismatch], state: &StateDict) -> ModelError {
         let free = free_axes(self.graph());
-        let wrong = |(name, wanted): &(String, Vec<usize>)| {
-            state.get(&format!("{prefix}{name}")).is_some_and(|t| t.shape().to_vec() != *wanted)
-        };
-        let names: Vec<&str> = entries.iter().filter(|e| wrong(e)).map(|e| e.0.as_str()).collect();
-        let remedy = if names.iter().all(|name| free.iter().any(|(n, _)| n == name)) {
-            let stem = if names.contains(&free[0].0.as_str()) { "input channels" } else { "classes" };
+        let remedy = if mismatched.iter().all(|m| free.iter().any(|(name, _)| *name == m.name)) {
+            let stem = if mismatched.iter().any(|m| m.name == free[0].0) { "input channels" } else { "classes" };
             format!(
                 "; the file has another number of {stem}: build the network with it, or load what fits and train the rest"
             )
         } else {
-            guess(state).map(|g| format!("; the file fits `{g}`")).unwrap_or_default()
+            guess(state).map(|guess| format!("; the file fits {guess}")).unwrap_or_default()
         };
-        ModelError::ShapeMismatch { network: self.name().to_string(), details: sample(&bad), remedy }
+        ModelError::ShapeMismatch { target: format!("`{}`", self.name()), details: sample(mismatched), remedy }
     }
 
     /// Puts the tensors in, all names and shapes having been looked at.
@@ -142,14 +131,14 @@ impl Network {
         &mut self,
         found: Alignment,
         state: &StateDict,
-        skip: Vec<String>,
+        skip: Vec<Mismatch>,
     ) -> Result<LoadReport, ModelError> {
         let mut layers = self.layers_mut().to_vec();
         let mut loaded = 0;
         for (layer, spec) in layers.iter_mut().zip(&self.graph().layers) {
             let mut take = |suffix: &str| -> Result<Option<TensorData>, ModelError> {
                 let name = spec.key(suffix);
-                let skipped = skip.iter().any(|s| s.strip_prefix(&name).is_some_and(|rest| rest.starts_with(':')));
+                let skipped = skip.iter().any(|mismatch| mismatch.name == name);
                 let tensor = state.get(&format!("{}{name}", found.prefix)).filter(|_| !skipped);
                 loaded += usize::from(tensor.is_some());
                 tensor.map(|t| float(&name, t)).transpose()
@@ -233,23 +222,30 @@ fn float(name: &str, data: &TensorData) -> Result<TensorData, ModelError> {
     }
 }
 
-/// `name: 16x3x3x3 here, 16x1x3x3 in the file` for each difference.
-pub(crate) fn mismatches(entries: &[(String, Vec<usize>)], prefix: &str, state: &StateDict) -> Vec<String> {
-    let text = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
-    let check = |(name, wanted): &(String, Vec<usize>)| {
-        let shape = state.get(&format!("{prefix}{name}"))?.shape().to_vec();
-        // Some writers store the counter as a vector of one.
-        let same = shape == *wanted || (optional(name) && shape == [1]);
-        (!same).then(|| format!("{name}: {} here, {} in the file", text(wanted), text(&shape)))
-    };
-    entries.iter().filter_map(check).collect()
+/// The error of weights whose names are not those of `target`, the network or its backbone.
+pub(crate) fn other_network(
+    target: String,
+    entries: &[(String, Vec<usize>)],
+    found: &Alignment,
+    state: &StateDict,
+    remedy: String,
+) -> ModelError {
+    ModelError::OtherNetwork {
+        target,
+        matched: found.matched,
+        expected: entries.len(),
+        found: state.len(),
+        missing: sample(&found.missing),
+        unexpected: sample(&found.unused),
+        remedy,
+    }
 }
 
 /// A few names, for a message.
-pub(crate) fn sample(names: &[String]) -> String {
+pub(crate) fn sample(names: &[impl std::fmt::Display]) -> String {
     match names {
         [] => "none".to_string(),
         [a, b, c, rest @ ..] if rest.len() > 1 => format!("{a}, {b}, {c} and {} more", rest.len()),
-        few => few.join(", "),
+        few => few.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     }
 }

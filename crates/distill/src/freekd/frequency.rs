@@ -17,7 +17,7 @@ use burn::prelude::*;
 use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
 use subband_spectral::dct::{Dct, dct2};
-use subband_spectral::dwt::{Decomposition, Detail, Dwt2, Dwt2Config};
+use subband_spectral::dwt::{Decomposition, Detail, Dwt2, Dwt2Config, MOST_LEVELS};
 use subband_spectral::{Boundary, SpectralError};
 
 use super::bad;
@@ -57,9 +57,6 @@ pub(super) struct BandKeys {
     pub levels: usize,
     pub grouping: Grouping,
 }
-
-/// Most levels: beyond, every map has long shrunk to one coefficient.
-const MOST_LEVELS: usize = 12;
 
 impl BandKeys {
     /// The transform, or what is wrong with the keys.

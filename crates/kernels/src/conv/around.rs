@@ -11,10 +11,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::correlate::{Target, pixel_of};
+use super::correlate::{Job, pixel_of};
 use super::geometry::Correlation;
-use super::strip::Source;
-use crate::product::{Epilogue, Panel, Panels, Product, Start, Step, Tile, even};
+use crate::product::{Panel, Start, Step, Tile, even};
 
 /// Rows or columns between taps from which on this way is taken.
 const APART: usize = 4;
@@ -31,50 +30,27 @@ pub(crate) fn applies(c: &Correlation) -> bool {
     apart(c.taps.iter().map(|t| t.0).collect()) || apart(c.taps.iter().map(|t| t.1).collect())
 }
 
-/// Results along an axis whose tap at `offset` lies on a source axis of `length`.
-fn inside(c: &Correlation, axis: usize, offset: usize, length: usize) -> Range<usize> {
-    let (first, step) = (c.origin[axis] + offset as isize, c.step[axis]);
-    let before = |place: isize| ((place - first).max(0) as usize).div_ceil(step).min(c.size[axis]);
-    before(0)..before(length as isize)
-}
-
-/// The correlation of one group, whose results start at channel `first`. Every result is written.
-pub(crate) fn run(
-    product: &Product,
-    c: &Correlation,
-    source: Source<'_>,
-    packed: &Panels,
-    epilogue: Epilogue<'_>,
-    target: Target,
-    first: usize,
-) {
-    let ranges = |axis: usize| -> Vec<Range<usize>> {
-        let offset = |t: &(usize, usize, usize)| if axis == 0 { t.0 } else { t.1 };
-        c.taps.iter().map(|t| inside(c, axis, offset(t), source.size[axis])).collect()
-    };
-    let (down, right) = (ranges(0), ranges(1));
+/// The correlation of one group. Every result is written.
+pub(super) fn run(job: &Job<'_>) {
+    let (c, source) = (job.c, &job.source);
+    let inside = |axis: usize, offset: usize| c.inside(axis, (offset, offset), source.size[axis]);
+    let down: Vec<Range<usize>> = c.taps.iter().map(|t| inside(0, t.0)).collect();
+    let right: Vec<Range<usize>> = c.taps.iter().map(|t| inside(1, t.1)).collect();
     let mut cuts: Vec<usize> = right.iter().flat_map(|r| [r.start, r.end]).chain([0, c.size[1]]).collect();
     cuts.sort_unstable();
     cuts.dedup();
     let segments = cuts.windows(2).map(|pair| pair[0]..pair[1]).collect();
-    let job = Job { product, c, source, packed, epilogue, target, first, down, right, segments };
+    let around = Around { job, down, right, segments };
     let rows: Vec<(usize, usize)> = even(c.size[0], PIXELS.div_ceil(c.size[1])).collect();
     (0..source.images * rows.len()).into_par_iter().for_each(|task| {
         let (row, count) = rows[task % rows.len()];
-        packed.list.iter().for_each(|panel| job.panel(task / rows.len(), row..row + count, panel));
+        job.packed.list.iter().for_each(|panel| around.panel(task / rows.len(), row..row + count, panel));
     });
 }
 
-/// One group's product; every task reads the same fields.
-struct Job<'a> {
-    product: &'a Product,
-    c: &'a Correlation,
-    source: Source<'a>,
-    packed: &'a Panels,
-    epilogue: Epilogue<'a>,
-    target: Target,
-    /// First result channel of the group.
-    first: usize,
+/// A group's product by taps.
+struct Around<'a> {
+    job: &'a Job<'a>,
     /// Rows and columns of the results for which each tap is inside.
     down: Vec<Range<usize>>,
     right: Vec<Range<usize>>,
@@ -82,30 +58,29 @@ struct Job<'a> {
     segments: Vec<Range<usize>>,
 }
 
-impl Job<'_> {
+impl Around<'_> {
     /// Some rows of an image in one panel of channels: one piece of the weights after the other.
     fn panel(&self, image: usize, rows: Range<usize>, panel: &Panel) {
-        let channels = self.source.group.1;
+        let Job { c, source, epilogue, first, .. } = self.job;
+        let (channels, channel) = (source.group.1, first + panel.column);
         let places: Vec<(usize, &Range<usize>)> =
             rows.flat_map(|row| self.segments.iter().map(move |segment| (row, segment))).collect();
         let reads = |tap: usize, &(row, segment): &(usize, &Range<usize>)| {
             self.down[tap].contains(&row) && self.right[tap].contains(&segment.start)
         };
-        let taps = self.c.taps.len();
+        let taps = c.taps.len();
         let ends = |place| ((0..taps).find(|t| reads(*t, place)), (0..taps).rfind(|t| reads(*t, place)));
         let ends: Vec<_> = places.iter().map(ends).collect();
         for (place, _) in places.iter().zip(&ends).filter(|(_, ends)| ends.0.is_none()) {
-            let (start, bounds) = self.epilogue.of(0, 1, self.first + panel.column);
+            let (start, bounds) = epilogue.piece(true, true, channel);
             self.pixels(image, *place, panel, (0, 0, 0), start, bounds);
         }
         for tap in 0..taps {
             for (k, length) in even(channels, panel.chunk()) {
                 for (place, ends) in places.iter().zip(&ends).filter(|(place, _)| reads(tap, place)) {
-                    // The epilogue's rule for the first and the last of three pieces.
-                    let begins = usize::from(!(ends.0 == Some(tap) && k == 0));
-                    let closes = ends.1 == Some(tap) && k + length == channels;
-                    let pieces = if closes { begins + 1 } else { begins + 2 };
-                    let (start, bounds) = self.epilogue.of(begins, pieces, self.first + panel.column);
+                    let first = ends.0 == Some(tap) && k == 0;
+                    let last = ends.1 == Some(tap) && k + length == channels;
+                    let (start, bounds) = epilogue.piece(first, last, channel);
                     self.pixels(image, *place, panel, (tap, k, length), start, bounds);
                 }
             }
@@ -122,28 +97,29 @@ impl Job<'_> {
         start: Start,
         bounds: Option<(f32, f32)>,
     ) {
-        let (source, [height, width]) = (&self.source, self.source.size);
-        let (down, right, _) = self.c.taps[tap];
-        let stride = self.c.step[1] * source.channels;
-        let c_col = self.c.target[1].1 * self.target.channels;
-        for (x, q) in even(segment.len(), self.product.pixels(1, panel.vectors)) {
+        let Job { product, c, source, packed, target, first, .. } = self.job;
+        let [height, width] = source.size;
+        let (down, right, _) = c.taps[tap];
+        let stride = c.step[1] * source.channels;
+        let c_col = c.target[1].1 * target.channels;
+        for (x, q) in even(segment.len(), product.pixels(1, panel.vectors)) {
             let x = segment.start + x;
-            let place = |i: usize, at: usize, offset: usize| (at * self.c.step[i] + offset) as isize + self.c.origin[i];
+            let place = |i: usize, at: usize, offset: usize| (at * c.step[i] + offset) as isize + c.origin[i];
             let pixel =
                 (image * height) as isize * width as isize + place(0, row, down) * width as isize + place(1, x, right);
             // Without a tap nothing is read.
             let from = if length > 0 { pixel as usize * source.channels + source.group.0 + k } else { 0 };
             debug_assert!(length == 0 || from + (q - 1) * stride + length <= source.data.len());
-            let to = pixel_of(self.c, self.target, image, row, x) + self.first + panel.column;
+            let to = pixel_of(c, *target, image, row, x) + first + panel.column;
             let tile = Tile {
                 a: source.data[from..].as_ptr(),
                 row: 0,
                 stride,
                 steps: &[Step { a: 0, b: panel.offset + (tap * source.group.1 + k) * panel.width() }],
                 k: length,
-                b: self.packed.data().as_ptr(),
+                b: packed.data().as_ptr(),
                 b_row: panel.width(),
-                c: self.target.data.at(to, (q - 1) * c_col + panel.columns()),
+                c: target.data.at(to, (q - 1) * c_col + panel.columns()),
                 c_row: 0,
                 c_col,
                 tail: panel.tail,
@@ -152,7 +128,7 @@ impl Job<'_> {
             };
             // SAFETY: the reach in the source is asserted above in debug builds, the packed panel holds every tap's
             // channels, and this task owns these pixels.
-            unsafe { self.product.along(1, q, panel.vectors, &tile) };
+            unsafe { product.along(1, q, panel.vectors, &tile) };
         }
     }
 }

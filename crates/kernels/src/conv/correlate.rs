@@ -62,12 +62,8 @@ pub(crate) fn run(
             continue;
         }
         let packed = Panels::pack(product, columns(g, direction, weights, group, &taps(c)));
-        if around::applies(c) {
-            around::run(product, c, source, &packed, epilogue, target, group * to);
-            continue;
-        }
         let job = Job { product, c, source, packed: &packed, epilogue, target, first: group * to };
-        job.run();
+        if around::applies(c) { around::run(&job) } else { job.run() }
     }
 }
 
@@ -140,15 +136,15 @@ fn chunks(c: &Correlation, strip: &Strip<'_>, channels: usize, most: usize) -> V
 }
 
 /// One group's product; every task reads the same fields.
-struct Job<'a> {
-    product: &'a Product,
-    c: &'a Correlation,
-    source: Source<'a>,
-    packed: &'a Panels,
-    epilogue: Epilogue<'a>,
-    target: Target,
+pub(super) struct Job<'a> {
+    pub product: &'a Product,
+    pub c: &'a Correlation,
+    pub source: Source<'a>,
+    pub packed: &'a Panels,
+    pub epilogue: Epilogue<'a>,
+    pub target: Target,
     /// First result channel of the group.
-    first: usize,
+    pub first: usize,
 }
 
 impl Job<'_> {

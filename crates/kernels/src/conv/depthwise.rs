@@ -2,6 +2,8 @@
 //!
 //! Sixteen channels of a pixel are one vector. Four neighbouring pixels share each weight that is loaded; the source is
 //! read in place, pixels near the border take their taps one by one.
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::correlate::Target;
@@ -30,15 +32,6 @@ fn by_tap(weights: &[f32], channels: usize) -> Vec<f32> {
     (0..weights.len()).map(|i| weights[i % channels * area + i / channels]).collect()
 }
 
-/// Results `first..last` of a row of `results` whose taps `0..=most` all lie inside the source's `size` columns.
-fn inside(origin: isize, step: usize, results: usize, most: usize, size: usize) -> (usize, usize) {
-    let first = if origin >= 0 { 0 } else { ((-origin) as usize).div_ceil(step) };
-    let room = size as isize - origin - most as isize;
-    let last = if room <= 0 { 0 } else { (room as usize).div_ceil(step) };
-    let last = last.min(results);
-    (first.min(last), last)
-}
-
 /// Forward pass or input gradient: correlations of `source` `[N, .., .., C]` with one kernel per channel. Every pixel
 /// of the targets is written.
 pub(crate) fn run(
@@ -53,7 +46,7 @@ pub(crate) fn run(
     let map = Map { data: source, size, channels };
     for c in correlations {
         let most_right = c.taps.iter().map(|t| t.1).max().unwrap_or(0);
-        let between = inside(c.origin[1], c.step[1], c.size[1], most_right, size[1]);
+        let between = c.inside(1, (0, most_right), size[1]);
         (0..images * c.size[0]).into_par_iter().for_each(|index| {
             let (image, y) = (index / c.size[0], index % c.size[0]);
             // Taps of this row: source row, columns to the right, kernel index.
@@ -67,7 +60,7 @@ pub(crate) fn run(
                 .collect();
             let [(y0, sy), (x0, sx)] = c.target;
             let start = ((image * target.size[0] + y0 + y * sy) * target.size[1] + x0) * channels;
-            row_of_results(map, c, &rows, between, &weights, target.data, start, sx * channels);
+            row_of_results(map, c, &rows, &between, &weights, target.data, start, sx * channels);
         });
     }
 }
@@ -75,7 +68,7 @@ pub(crate) fn run(
 with_lanes! {
     /// One row of results for all channels; result x starts at `start + x * pitch`.
     fn row_of_results(
-        map: Map<'_>, c: &Correlation, taps: &[(usize, usize, usize)], between: (usize, usize), weights: &[f32],
+        map: Map<'_>, c: &Correlation, taps: &[(usize, usize, usize)], between: &Range<usize>, weights: &[f32],
         to: Destination, start: usize, pitch: usize,
     ) = row_body;
 }
@@ -86,7 +79,7 @@ fn row_body<L: Lanes>(
     map: Map<'_>,
     c: &Correlation,
     taps: &[(usize, usize, usize)],
-    (first, last): (usize, usize),
+    between: &Range<usize>,
     weights: &[f32],
     to: Destination,
     start: usize,
@@ -96,7 +89,7 @@ fn row_body<L: Lanes>(
         let count = (map.channels - channel).min(16);
         let mut x = 0;
         while x < c.size[1] {
-            let whole = x >= first && x + PIXELS <= last;
+            let whole = x >= between.start && x + PIXELS <= between.end;
             let mut sums = [zero::<L>(); PIXELS];
             for &(row, right, tap) in taps {
                 let weight = read::<L>(weights, tap * map.channels + channel, count);
@@ -171,7 +164,7 @@ pub(crate) fn weight_gradient(g: &ConvGeometry, x: &[f32], dy: &[f32]) -> Vec<f3
 with_lanes! {
     /// Adds rows `rows` (image, y) of the gradient's sum to `sums[tap][channel]`.
     fn rows_of_sums(
-        map: Map<'_>, g: &ConvGeometry, c: &Correlation, dy: &[f32], rows: std::ops::Range<usize>, sums: &mut [f32],
+        map: Map<'_>, g: &ConvGeometry, c: &Correlation, dy: &[f32], rows: Range<usize>, sums: &mut [f32],
     ) = rows_of_sums_body;
 }
 
@@ -181,7 +174,7 @@ fn rows_of_sums_body<L: Lanes>(
     g: &ConvGeometry,
     c: &Correlation,
     dy: &[f32],
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     sums: &mut [f32],
 ) {
     let [height, width] = g.output;
@@ -198,12 +191,10 @@ fn rows_of_sums_body<L: Lanes>(
                 let dys = index * width * map.channels + channel;
                 let mut acc = [zero::<L>(); TAPS];
                 // The range of x where all taps of this group are inside.
-                let reach = taps[taps.len() - 1].1 - taps[0].1;
-                let origin = c.origin[1] + taps[0].1 as isize;
-                let (first, last) = inside(origin, c.step[1], width, reach, map.size[1]);
+                let inside = c.inside(1, (taps[0].1, taps[taps.len() - 1].1), map.size[1]);
                 for x in 0..width {
                     let d = read::<L>(dy, dys + x * map.channels, count);
-                    let whole = x >= first && x < last;
+                    let whole = inside.contains(&x);
                     for (sum, tap) in acc.iter_mut().zip(taps) {
                         let column = c.origin[1] + (x * c.step[1] + tap.1) as isize;
                         if whole || (column >= 0 && (column as usize) < map.size[1]) {

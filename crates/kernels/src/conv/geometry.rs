@@ -1,4 +1,5 @@
 //! Shapes of a convolution and the correlations that its directions consist of.
+use std::ops::Range;
 
 /// Everything that describes one 2-D convolution (cross-correlation, as in every deep-learning library).
 ///
@@ -159,6 +160,18 @@ impl Correlation {
             size,
             target: [(start(0), g.stride[0]), (start(1), g.stride[1])],
         }
+    }
+
+    /// Results along an axis all of whose taps, `first` to `last` rows or columns from tap 0, lie on a source axis of
+    /// `length`.
+    pub fn inside(&self, axis: usize, (first, last): (usize, usize), length: usize) -> Range<usize> {
+        // Results whose tap at `offset` lies before `place`.
+        let before = |offset: usize, place: usize| {
+            let room = place as isize - self.origin[axis] - offset as isize;
+            (room.max(0) as usize).div_ceil(self.step[axis]).min(self.size[axis])
+        };
+        let end = before(last, length);
+        before(first, 0).min(end)..end
     }
 
     /// Source rows and columns that `size` results read.

@@ -7,13 +7,17 @@
 //! |---|---|---|
 //! | 1x1, stride 1 | product of plain matrices over all pixels | nothing to pad, and tiles may cross rows |
 //! | depthwise, all three directions | vectors of channels, taps one by one | one product per float read: bound by memory |
-//! | 3x3, stride 1, any dilation, 32 channels or more on both sides, 64 tiles of 4x4 | Winograd (`winograd.rs`) | a quarter of the products |
+//! | 3x3, stride 1, any dilation, 32 channels or more on both sides, 64 well-filled tiles | Winograd (`winograd.rs`) | a quarter of the products |
 //! | taps four or more pixels apart, not Winograd | tap by tap around the padding (`around.rs`) | no copy of rows between taps, no products with the padding |
 //! | forward, other | product that reads padded rows in place (`correlate.rs`) | a kernel row is one run of channels |
 //! | input gradient | the same over dY, one product per phase of the stride | every input pixel is written once |
-//! | weight gradient, 3x3, 128 channels or more, 64 tiles | Winograd backwards (`winograd/weights.rs`) | a quarter of the products |
+//! | weight gradient, 3x3, 128 channels or more, 64 well-filled tiles | Winograd backwards (`winograd/weights.rs`) | a quarter of the products |
 //! | weight gradient, up to 64 K weights | parts of the batch sum on their own | dW stays in cache |
 //! | weight gradient, larger | blocks of pixels, tasks share out dW | copies of dW would cost more than they save |
+//!
+//! Tiles of 4x4 results are well filled when 5/6 of them lie on the map, with 128 channels or more on both sides half
+//! of them. The last two rows multiply the padding as if it were image, however wide the dilation makes it: there is no
+//! weight gradient around the padding.
 //!
 //! Every output is one sum in a fixed order, so results are equal bit for bit for any number of threads.
 use burn::backend::autodiff::{

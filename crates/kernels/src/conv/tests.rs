@@ -31,10 +31,12 @@ fn shapes_of_real_networks() {
         return eprintln!("skipped: SUBBAND_TEST_SHAPES asks for small shapes only");
     }
     let list = shapes::of_networks();
-    assert_eq!(list.len(), 29);
+    assert_eq!(list.len(), 31);
     list.par_iter().enumerate().for_each(|(i, g)| {
         check(g, &mut Stream::new(1).with("networks").at(i as u64), i % 3);
     });
+    let counts = list.iter().map(|g| paths::taken(Product::detect(), g)).fold(Counts::default(), Counts::merge);
+    paths::LARGE_WAYS.iter().for_each(|(way, least)| counts.expect(way, *least));
 }
 
 #[test]

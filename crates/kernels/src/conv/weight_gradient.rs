@@ -14,9 +14,12 @@
 //! | dW | method |
 //! |---|---|
 //! | 1x1, stride 1 | product of plain matrices, straight into dW |
-//! | 3x3, stride 1, any dilation, 128 channels or more on both sides, 64 tiles of 4x4 | Winograd (`winograd/weights.rs`) |
+//! | 3x3, stride 1, any dilation, 128 channels or more on both sides, 64 tiles of 4x4 at least half filled | Winograd (`winograd/weights.rs`) |
 //! | up to 64 K floats | eight fixed parts of the batch sum on their own; the parts are added in order |
 //! | larger | pixels in blocks, one after the other; tasks share out dW |
+//!
+//! The last two multiply the padding, too: of a kernel dilated as widely as the map is large most products are with
+//! zeros.
 use rayon::prelude::*;
 
 use super::blocks::{Block, Blocks, Rows};

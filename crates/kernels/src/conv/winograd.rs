@@ -12,12 +12,17 @@
 //!
 //! The transforms cancel digits. With the usual points 0, +-1, +-2 the largest error was 3.6e-5 of the results' root
 //! mean square (64 channels); with 0, +-1/sqrt(2), +-sqrt(2), which lie evenly around 1, `errors_are_as_stated`
-//! measures it anew and bounds it by 1e-5, with 128 channels or more on both sides by 2e-5 (1.2e-5 was seen). Winograd is taken where both sides have many
-//! channels and there are enough tiles to make the transformed weights, four times as many, pay. As the number of tiles
-//! counts, the same image may differ in the last digits between batches of different size; and a NaN or an infinity
-//! spoils the tiles that read it as a whole, not only the results under the kernel.
+//! measures it anew and bounds it by 1e-5, with 128 channels or more on both sides by 2e-5 (1.2e-5 was seen). Winograd
+//! is taken where both sides have many channels and there are enough tiles to make the transformed weights, four times
+//! as many, pay. As the number of tiles counts, the same image may differ in the last digits between batches of
+//! different size; and a NaN or an infinity spoils the tiles that read it as a whole, not only the results under the
+//! kernel.
+//!
+//! Layers of very many channels are taken in blocks of [`SIDE`] channels on both sides, so that what is kept beside the
+//! operands has a bound: the results of a block are added to those of the blocks before.
 #![allow(clippy::needless_range_loop, reason = "small matrices, written with the indices of the equations")]
 use std::cell::RefCell;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -25,9 +30,11 @@ use super::correlate::{Target, pixel_of};
 use super::geometry::Correlation;
 use super::strip::Source;
 use crate::product::{
-    Destination, Epilogue, Lanes, Matrix, Panel, Panels, Product, Weights, even, rows_of_panel, with_lanes,
+    Destination, Epilogue, Lanes, Matrix, Panel, Panels, Product, Start, Weights, even, rows_of_panel, with_lanes,
 };
 
+#[cfg(test)]
+mod tests;
 mod tiles;
 mod transforms;
 pub(super) mod weights;
@@ -46,6 +53,9 @@ const CHANNELS: usize = 32;
 const MANY_CHANNELS: usize = 128;
 /// Tiles from which on transforming the weights pays.
 const TILES: usize = 64;
+/// Channels of a block on either side: the transformed weights then take 38 MB at most, and what the tasks hold 19 MB
+/// per thread. The tiles' transforms are repeated for each block, a small share of its work.
+const SIDE: usize = 512;
 /// Floats of transformed pixels and results that a task holds: with few channels they stay in the second-level cache.
 const ROOM: usize = 160 * 1024;
 /// Tiles of a task at least: so often is a transformed weight used for each time it is loaded.
@@ -72,6 +82,17 @@ pub(crate) fn applies(c: &Correlation, images: usize, channels: [usize; 2]) -> b
     filled && tiles >= TILES && channels.iter().all(|&n| n >= CHANNELS)
 }
 
+/// `0..channels` in blocks of whole vectors.
+pub(super) fn blocks(channels: usize) -> impl Iterator<Item = Range<usize>> {
+    even(channels.div_ceil(16), SIDE / 16).map(move |(first, n)| 16 * first..channels.min(16 * (first + n)))
+}
+
+/// Tiles of a correlation that has the form.
+#[cfg(test)]
+pub(super) fn tiles_of(c: &Correlation, images: usize) -> usize {
+    Tiles::new(c, images).list.len()
+}
+
 /// Runs the correlation of all channels; `weights` has nine taps. Every result is written.
 pub(crate) fn run(
     product: &Product,
@@ -81,18 +102,17 @@ pub(crate) fn run(
     epilogue: Epilogue<'_>,
     target: Target,
 ) {
-    let filters = Filters::new(product, &weights);
     let tiles = Tiles::new(c, source.images);
-    let per_tile = POINTS * (source.group.1 + weights.columns.0);
-    let wide = POINTS * source.group.1 * weights.columns.0 > LARGE;
-    // Results do not depend on how many tiles are taken together.
-    let shared = tiles.list.len().div_ceil(2 * rayon::current_num_threads());
-    let most = (ROOM / per_tile).max(if wide { shared.clamp(TASK, MANY) } else { TASK });
-    let job = Job { product, c, source, filters: &filters, epilogue, target, spacing: tiles.spacing };
-    let tasks: Vec<_> = even(tiles.list.len(), most).collect();
-    tasks.into_par_iter().for_each(|(first, count)| {
-        ROOMS.with(|rooms| job.task(&tiles.list[first..first + count], &mut rooms.borrow_mut()));
-    });
+    let (first, depth) = source.group;
+    for columns in blocks(weights.columns.0) {
+        for channels in blocks(depth) {
+            let filters = Filters::new(product, &weights.part(columns.clone(), channels.clone()));
+            let source = Source { group: (first + channels.start, channels.len()), ..source };
+            let ends = (channels.start == 0, channels.end == depth);
+            let (columns, spacing) = (columns.clone(), tiles.spacing);
+            Job { product, c, source, filters: &filters, epilogue, target, columns, ends, spacing }.run(&tiles.list);
+        }
+    }
 }
 
 /// `G g G^T` of every pair of channels, as 36 packed right operands one after the other.
@@ -152,6 +172,7 @@ fn filter_vector_body<L: Lanes>(w: &Weights<'_>, panel: Panel, v: usize, size: u
     }
 }
 
+/// The correlation of a block.
 struct Job<'a> {
     product: &'a Product,
     c: &'a Correlation,
@@ -159,14 +180,30 @@ struct Job<'a> {
     filters: &'a Filters,
     epilogue: Epilogue<'a>,
     target: Target,
+    /// Result channels.
+    columns: Range<usize>,
+    /// Whether the source channels are the first and the last ones.
+    ends: (bool, bool),
     /// Rows and columns between the results of a tile.
     spacing: [usize; 2],
 }
 
 impl Job<'_> {
+    fn run(&self, tiles: &[Place]) {
+        let per_tile = POINTS * (self.source.group.1 + self.columns.len());
+        let wide = POINTS * self.source.group.1 * self.columns.len() > LARGE;
+        // Results do not depend on how many tiles are taken together.
+        let shared = tiles.len().div_ceil(2 * rayon::current_num_threads());
+        let most = (ROOM / per_tile).max(if wide { shared.clamp(TASK, MANY) } else { TASK });
+        let tasks: Vec<_> = even(tiles.len(), most).collect();
+        tasks.into_par_iter().for_each(|(first, count)| {
+            ROOMS.with(|rooms| self.task(&tiles[first..first + count], &mut rooms.borrow_mut()));
+        });
+    }
+
     /// Transformed pixels are `[point][tile][C]`, products `[point][tile][O]`.
     fn task(&self, tiles: &[Place], rooms: &mut Vec<f32>) {
-        let (channels, outputs, count) = (self.source.group.1, self.channels_out(), tiles.len());
+        let (channels, outputs, count) = (self.source.group.1, self.columns.len(), tiles.len());
         let floats = POINTS * count * (channels + outputs);
         if rooms.len() < floats {
             rooms.resize(floats, 0.0);
@@ -186,10 +223,6 @@ impl Job<'_> {
         }
         collect_tiles(self, tiles, products);
     }
-
-    fn channels_out(&self) -> usize {
-        self.filters.panels.list.last().map_or(0, |p| p.column + p.columns())
-    }
 }
 
 /// Up to sixteen floats.
@@ -205,7 +238,7 @@ with_lanes! {
 }
 #[inline(always)]
 fn collect_tiles_body<L: Lanes>(job: &Job<'_>, tiles: &[Place], products: &[f32]) {
-    let (outputs, [down, right]) = (job.channels_out(), job.spacing);
+    let (outputs, [down, right]) = (job.columns.len(), job.spacing);
     let mut half = half();
     for (tile, &Place { image, y, x }) in tiles.iter().enumerate() {
         let rows = (job.c.size[0] - y).div_ceil(down).min(OUT);
@@ -232,8 +265,10 @@ fn collect_tiles_body<L: Lanes>(job: &Job<'_>, tiles: &[Place], products: &[f32]
                         m[j] = kept(&half[i * IN + j], channel - start);
                     }
                     for (j, value) in collect(m).into_iter().enumerate().take(columns) {
+                        let channel = job.columns.start + channel;
                         let at = pixel_of(job.c, job.target, image, y + i * down, x + j * right) + channel;
-                        finish(value, &job.epilogue, channel, job.target.data.at(at, count), count);
+                        let (start, bounds) = job.epilogue.piece(job.ends.0, job.ends.1, channel);
+                        finish(value, start, bounds, job.target.data.at(at, count), count);
                     }
                 }
             }
@@ -241,83 +276,18 @@ fn collect_tiles_body<L: Lanes>(job: &Job<'_>, tiles: &[Place], products: &[f32]
     }
 }
 
-/// Adds the bias, clamps and writes one vector of results.
+/// Adds what the sum starts from, clamps and writes one vector of results.
 #[inline(always)]
-fn finish<L: Lanes>(value: L, epilogue: &Epilogue<'_>, channel: usize, to: *mut f32, count: usize) {
-    let mut value = value;
-    // SAFETY: `with_lanes!` chose L for this processor; the place has room for `count` floats and belongs to this task.
+fn finish<L: Lanes>(value: L, start: Start, bounds: Option<(f32, f32)>, to: *mut f32, count: usize) {
+    // SAFETY: `with_lanes!` chose L for this processor; the place has room for `count` floats and belongs to this task,
+    // the blocks before wrote it where the sum starts from it, and the bias has a value for each of these channels.
     unsafe {
-        if let Some(bias) = epilogue.bias {
-            value = value.plus(read(&bias[channel..][..count]));
-        }
-        if let Some((low, high)) = epilogue.bounds {
-            value = value.clamp(low, high);
-        }
-        value.store_some(to, count);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::geometry::ConvGeometry;
-    use super::super::tests::oracle::{Operands, reference};
-    use super::super::{forward, input_gradient, weight_gradient};
-    use super::*;
-    use subband_seed::Stream;
-
-    /// Largest error over the root mean square of the results: of the forward pass, the input gradient and, where it is
-    /// taken this way, the weight gradient.
-    fn errors(x: [usize; 4], outputs: usize, padding: usize, dilation: usize) -> Vec<f64> {
-        let g = ConvGeometry::new(x, [outputs, x[1], 3, 3], [1; 2], [padding; 2], [dilation; 2], 1).unwrap();
-        assert!(applies(&Correlation::forward(&g), g.batch, [x[1], outputs]), "{g:?}");
-        let data = Operands::draw(&g, &mut Stream::new(5).with("winograd").at(x.iter().sum::<usize>() as u64));
-        let product = Product::detect();
-        let y = forward(product, &g, &data.x, &data.w, Epilogue::default());
-        let dx = input_gradient(product, &g, &data.dy, &data.w);
-        let dw = weight_gradient(product, &g, &data.x, &data.dy);
-        let error = |(got, want): (Vec<f32>, Vec<f64>)| {
-            let scale = (want.iter().map(|v| v * v).sum::<f64>() / want.len() as f64).sqrt();
-            got.iter().zip(&want).map(|(&a, b)| (f64::from(a) - b).abs()).fold(0.0, f64::max) / scale
+        let value = match start {
+            Start::Zero => value,
+            Start::Sum => value.plus(L::load_some(to, count)),
+            Start::Bias(bias) => value.plus(L::load_some(bias, count)),
         };
-        let taken = if weights::applies_to_weights(&g) { 3 } else { 2 };
-        [y, dx, dw].into_iter().zip(reference(&g, &data)).take(taken).map(error).collect()
-    }
-
-    #[test]
-    fn errors_are_as_stated() {
-        for (x, outputs, padding, dilation, count) in [
-            ([8, 64, 16, 16], 64, 1, 1, 2),
-            ([5, 33, 15, 19], 50, 1, 1, 2),
-            ([16, 32, 13, 10], 48, 0, 1, 2),
-            ([2, 128, 31, 29], 36, 2, 1, 2),
-            ([64, 64, 8, 8], 32, 1, 1, 2),
-            ([2, 40, 31, 32], 33, 2, 2, 2),
-            ([3, 130, 23, 20], 140, 1, 1, 3),
-            ([1, 128, 33, 32], 150, 4, 4, 3),
-        ] {
-            let found = errors(x, outputs, padding, dilation);
-            assert_eq!(found.len(), count, "{x:?}");
-            let most = if count == 3 { 2e-5 } else { 1e-5 };
-            assert!(found.iter().all(|&e| e > 0.0 && e < most), "{x:?}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn every_result_is_in_one_tile() {
-        for (size, dilation) in [([45, 60], 1), ([45, 60], 4), ([7, 9], 3), ([5, 3], 12)] {
-            let x = [2, 1, size[0], size[1]];
-            let g = ConvGeometry::new(x, [1, 1, 3, 3], [1; 2], [dilation; 2], [dilation; 2], 1).unwrap();
-            let tiles = Tiles::new(&Correlation::forward(&g), g.batch);
-            let counts = size.map(|n| tiles::count(n, dilation));
-            assert_eq!(tiles.list.len(), 2 * counts[0] * counts[1]);
-            let mut seen = vec![0; 2 * size[0] * size[1]];
-            for (tile, i, j) in tiles.list.iter().flat_map(|t| (0..OUT * OUT).map(move |k| (t, k / OUT, k % OUT))) {
-                let (y, x) = (tile.y + i * dilation, tile.x + j * dilation);
-                if y < size[0] && x < size[1] {
-                    seen[(tile.image * size[0] + y) * size[1] + x] += 1;
-                }
-            }
-            assert!(seen.iter().all(|n| *n == 1), "{size:?} {dilation}");
-        }
+        let value = bounds.map_or(value, |(low, high)| value.clamp(low, high));
+        value.store_some(to, count);
     }
 }

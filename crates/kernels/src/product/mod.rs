@@ -15,6 +15,8 @@ mod tile;
 pub(crate) use lanes::{Avx2, Avx512};
 pub(crate) use lanes::{Lanes, Portable, with_lanes};
 pub(crate) use panels::{Panel, Panels, Weights};
+#[cfg(test)]
+pub(crate) use rows::in_parts;
 pub(crate) use rows::{Matrix, multiply, multiply_across, multiply_across_alone, multiply_alone, rows_of_panel};
 pub(crate) use table::Product;
 pub(crate) use tile::{Start, Step, Tile};
@@ -31,12 +33,18 @@ pub(crate) struct Epilogue<'a> {
 impl<'a> Epilogue<'a> {
     /// Start and bounds of the tile that adds chunk `chunk` of `chunks` for the channels from `channel` on.
     pub fn of(&self, chunk: usize, chunks: usize, channel: usize) -> (Start, Option<(f32, f32)>) {
+        self.piece(chunk == 0, chunk + 1 == chunks, channel)
+    }
+
+    /// The same for a piece of a sum that may be its first and its last.
+    #[inline]
+    pub fn piece(&self, first: bool, last: bool, channel: usize) -> (Start, Option<(f32, f32)>) {
         let start = match self.bias {
-            _ if chunk > 0 => Start::Sum,
+            _ if !first => Start::Sum,
             Some(bias) => Start::Bias(bias[channel..].as_ptr()),
             None => Start::Zero,
         };
-        (start, if chunk + 1 == chunks { self.bounds } else { None })
+        (start, if last { self.bounds } else { None })
     }
 }
 

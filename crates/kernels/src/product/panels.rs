@@ -1,4 +1,6 @@
 //! The right operand of a product, packed: panels of a few vectors of columns, each panel row by row.
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::Destination;
@@ -74,6 +76,12 @@ impl<'a> Weights<'a> {
     /// A plain matrix: (number, distance) of the columns and of the rows.
     pub fn matrix(data: &'a [f32], columns: (usize, usize), rows: (usize, usize)) -> Self {
         Self { data, start: 0, columns, channels: rows, taps: &[0] }
+    }
+
+    /// Some of its columns and channels.
+    pub fn part(self, columns: Range<usize>, channels: Range<usize>) -> Self {
+        let start = self.start + columns.start * self.columns.1 + channels.start * self.channels.1;
+        Self { start, columns: (columns.len(), self.columns.1), channels: (channels.len(), self.channels.1), ..self }
     }
 }
 

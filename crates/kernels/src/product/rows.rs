@@ -131,10 +131,15 @@ const BLOCK: usize = 16;
 const PARTS: usize = 8;
 const SMALL: usize = 64 * 1024;
 
+/// Whether [`multiply_across`] sums in parts.
+pub(crate) fn in_parts(rows: usize, a: usize, b: usize) -> bool {
+    rows >= 2 * PARTS * PIECE && a * b <= SMALL
+}
+
 /// `C = A^T B`: A is `[K, M]`, B `[K, N]`, C `[M, N]` with `c_row` floats from row to row. Tasks share out C, each sum
 /// running over k in order; a small C of many rows is summed in a fixed number of parts.
 pub(crate) fn multiply_across(product: &Product, a: Matrix<'_>, b: Matrix<'_>, c: Destination, c_row: usize) {
-    if a.rows >= 2 * PARTS * PIECE && a.columns * b.columns <= SMALL {
+    if in_parts(a.rows, a.columns, b.columns) {
         return parts_across(product, a, b, c, c_row);
     }
     let panels = Panel::cut(product, b.columns, 0);

@@ -1,7 +1,7 @@
 //! Interpolation and adaptive means against PyTorch's, their adjoints, and themselves.
 use super::*;
 use crate::pool::adaptive_avg_pool;
-use crate::resize::resize;
+use crate::resize::{resize, resize_transposed};
 use crate::simd::testing::{at_each_level, in_pool};
 use subband_seed::Stream;
 
@@ -118,6 +118,15 @@ fn the_gradient_is_the_adjoint() {
                 assert!((one - other).abs() < near * scale, "{shape:?} to {size:?} {dtype:?}: {one} and {other}");
             }
         }
+    }
+}
+
+#[test]
+fn the_transposed_resize_is_the_gradient() {
+    for (shape, size) in [([2, 3, 4, 5], [7, 9]), ([1, 33, 1, 3], [5, 4]), ([1, 6, 7, 1], [6, 7])] {
+        let [y, dx] = results(shape, DType::F64, &|x| resize(x, size));
+        let dy = wave(y.dims(), [1.0, 0.53, 0.4], DType::F64, &y.device());
+        assert_eq!(resize_transposed(dy, [shape[1], shape[2]]).into_data(), dx.into_data(), "{shape:?} {size:?}");
     }
 }
 

@@ -1,4 +1,7 @@
 //! Maps of one value per place: scaling, resizing, averaging.
+use burn::prelude::*;
+use burn::tensor::{DType, TensorData};
+use subband_kernels::resize;
 
 /// How much each place of an image speaks for its target.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,28 +22,19 @@ pub(super) fn normalise(map: &mut [f64]) {
     map.iter_mut().for_each(|v| *v = (*v - smallest) / scale);
 }
 
-/// For each place of a side, the two places that it lies between when it is stretched, and the share of the second:
-/// `(x + 1/2) input / output - 1/2`, held at the ends.
-pub(super) fn between(input: usize, output: usize) -> Vec<(usize, usize, f64)> {
-    let last = input - 1;
-    let place = |x: usize| {
-        let at = ((x as f64 + 0.5) * input as f64 / output as f64 - 0.5).clamp(0.0, last as f64);
-        let first = at as usize;
-        (first, last.min(first + 1), at - first as f64)
-    };
-    (0..output).map(place).collect()
+/// A map of `size` (rows, columns) as a tensor `[1, rows, columns, 1]` in f64 that the fast kernels take.
+fn tensor(map: &[f64], (rows, columns): (usize, usize)) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(map.to_vec(), [1, rows, columns, 1]), (&Device::flex(), DType::F64))
 }
 
 /// A map of `size` (rows, columns) resized bilinearly.
 pub(super) fn resize(map: &[f64], size: (usize, usize), target: (usize, usize)) -> Vec<f64> {
-    let (rows, columns) = (between(size.0, target.0), between(size.1, target.1));
-    let row = |y: usize| &map[y * size.1..][..size.1];
-    let mut out = Vec::with_capacity(target.0 * target.1);
-    for (above, below, down) in rows {
-        let along = |y: usize, (a, b, share): (usize, usize, f64)| row(y)[a] + share * (row(y)[b] - row(y)[a]);
-        out.extend(columns.iter().map(|c| along(above, *c) + down * (along(below, *c) - along(above, *c))));
-    }
-    out
+    resize::resize(tensor(map, size), [target.0, target.1]).into_data().iter::<f64>().collect()
+}
+
+/// How often each place of a map of `target` enters the sum, weighted by `map`, over what it is resized to.
+pub(super) fn resize_transposed(map: &[f64], size: (usize, usize), target: (usize, usize)) -> Vec<f64> {
+    resize::resize_transposed(tensor(map, size), [target.0, target.1]).into_data().iter::<f64>().collect()
 }
 
 /// The normalised mean of at least one map.

@@ -3,7 +3,7 @@ use burn::prelude::*;
 use burn::tensor::TensorData;
 
 use super::error;
-use super::heat::between;
+use super::heat::resize_transposed;
 use crate::{Feature, ModelError, TapShape};
 
 /// What an image's map explains: its score is differentiated or seen to fall.
@@ -50,7 +50,8 @@ impl CamTarget {
                 if !mask.contains(&true) {
                     return fail("its mask has no pixel".into());
                 }
-                spread(mask, (*height, *width), (h, w))
+                let mask: Vec<f64> = mask.iter().map(|pixel| f64::from(u8::from(*pixel))).collect();
+                resize_transposed(&mask, (*height, *width), (h, w))
             }
             (Self::Pixels { .. }, _) => return fail("a classifier has no pixels, name a class alone".into()),
         };
@@ -62,20 +63,6 @@ impl CamTarget {
             Self::Class(class) | Self::Pixels { class, .. } => *class,
         }
     }
-}
-
-/// How often each logit enters the sum over a mask: the transpose of resizing to the mask's size.
-fn spread(mask: &[bool], (height, width): (usize, usize), (h, w): (usize, usize)) -> Vec<f64> {
-    let (rows, columns) = (between(h, height), between(w, width));
-    let mut weights = vec![0.0; h * w];
-    for place in (0..mask.len()).filter(|place| mask[*place]) {
-        let ((above, below, down), (left, right, along)) = (rows[place / width], columns[place % width]);
-        for (y, share) in [(above, 1.0 - down), (below, down)] {
-            weights[y * w + left] += share * (1.0 - along);
-            weights[y * w + right] += share * along;
-        }
-    }
-    weights
 }
 
 impl Score {

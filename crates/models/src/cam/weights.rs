@@ -89,8 +89,8 @@ pub(super) fn ablation(
             }
             let image = part(feature, index);
             for ablated in ablations(&image) {
-                let rest = network.forward_from(tap, ablated, (height, width), &[])?;
-                weights.extend(score.of(&rest.logits).into_iter().map(|left| (whole - left) / whole));
+                let rest = network.forward_from(tap, ablated, (height, width))?;
+                weights.extend(score.of(&rest).into_iter().map(|left| (whole - left) / whole));
             }
         }
         let map = feature.clone().into_map();

@@ -5,7 +5,7 @@ use burn::prelude::*;
 use burn::tensor::{TensorData, loss::cross_entropy_with_logits};
 use serde::Deserialize;
 
-use super::{feature_values, network, relative, values, wave};
+use super::{feature_values, fnv, network, relative, values, wave};
 use crate::{Mode, Network, StateDict};
 
 #[derive(Deserialize)]
@@ -47,8 +47,7 @@ fn sines_of_large_angles() {
 
 /// The formula of the script.
 pub(super) fn formula(key: &str, shape: &[usize]) -> TensorData {
-    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    let phase = (hash % 1000) as f64 / 100.0;
+    let phase = (fnv(key.bytes()) % 1000) as f64 / 100.0;
     let scale = (2.0 / shape.iter().skip(1).product::<usize>() as f64).sqrt();
     let value = |i: usize| {
         let wave = sine(0.7 * (i as f64 * i as f64) + phase);

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use burn::prelude::*;
 use burn::tensor::TensorData;
 
+use crate::graph::Graph;
 use crate::{Feature, Network, NetworkConfig, network_names};
 
 /// A file or folder of the shared data (`SUBBAND_DATA`, or `shared` beside the workspace); says so when it is missing.
@@ -31,6 +32,33 @@ fn shared(path: &str) -> Option<PathBuf> {
     }
     println!("skipped: {} is missing (set SUBBAND_DATA)", path.display());
     None
+}
+
+/// FNV-1a, as the scripts of the fixtures have it.
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// `key shape` of each tensor of a network, sorted.
+fn lines(graph: &Graph) -> Vec<String> {
+    let text = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+    let mut lines: Vec<String> = graph.entries().map(|(key, shape)| format!("{key} {}", text(&shape))).collect();
+    lines.sort();
+    lines
+}
+
+/// What the listings' tables have in place of such lines.
+fn hash(lines: &[String]) -> String {
+    format!("{:016x}", fnv(lines.iter().flat_map(|line| line.bytes().chain([b'\n']))))
+}
+
+/// Such lines of a full listing, where the shared files are there; some are not in every copy of them.
+fn listing(source: &str) -> Option<Vec<String>> {
+    let file = shared("reference/architectures/keys")?.join(format!("{source}.tsv"));
+    let line = |line: &str| line.split('\t').take(2).collect::<Vec<_>>().join(" ");
+    let mut lines: Vec<String> = std::fs::read_to_string(file).ok()?.lines().map(line).collect();
+    lines.sort();
+    Some(lines)
 }
 
 /// `sin(w k + s)` at the flat index k, in f64 and then rounded: an input anybody can make.

@@ -16,10 +16,8 @@ fn the_rest_gives_what_the_whole_gives() {
         let taps: Vec<String> = net.tap_names().into_iter().map(str::to_string).collect();
         let whole = net.forward(x, Mode::Eval, &taps).unwrap();
         let mut resumed = 0;
-        for (place, tap) in taps.iter().enumerate() {
-            // Read again: all that follows, the tap itself included.
-            let want = &taps[place..];
-            let rest = match net.forward_from(tap, whole.taps[tap].clone(), size, want) {
+        for tap in &taps {
+            let rest = match net.forward_from(tap, whole.taps[tap].clone(), size) {
                 Ok(rest) => rest,
                 // A tap beside the main road; the message says which operation needs more.
                 Err(error @ ModelError::Bypassed { .. }) => {
@@ -29,11 +27,7 @@ fn the_rest_gives_what_the_whole_gives() {
                 Err(error) => panic!("{name} {tap}: {error}"),
             };
             resumed += 1;
-            assert_eq!(values(rest.scores()), values(whole.scores()), "{name} {tap}");
-            for later in want {
-                let [a, b] = [&rest, &whole].map(|f| feature_values(f.taps[later].clone()));
-                assert_eq!(a, b, "{name} {tap} {later}");
-            }
+            assert_eq!(feature_values(rest), feature_values(whole.logits.clone()), "{name} {tap}");
         }
         assert!(resumed >= 5, "{name}: {resumed} of {}", taps.len());
     }
@@ -45,8 +39,8 @@ fn gradients_reach_the_value() {
     let net = network("cifar-resnet8", 3, 10, &device).constant(&[]);
     let plain = wave([2, 32, 8, 8], 0.3, 0.2, &Device::flex());
     let value = Tensor::from_inner(plain).require_grad();
-    let rest = net.forward_from("stage2", Feature::Map(value.clone()), (16, 16), &[]).unwrap();
-    let gradient = value.grad(&rest.scores().sum().backward()).unwrap();
+    let rest = net.forward_from("stage2", Feature::Map(value.clone()), (16, 16)).unwrap();
+    let gradient = value.grad(&rest.into_rows().sum().backward()).unwrap();
     assert!(values(gradient).iter().any(|g| *g != 0.0));
 }
 
@@ -56,21 +50,19 @@ fn ways_around_the_tap_and_wrong_shapes_are_refused() {
     let net = Network::from_graph(transformer(true), Stream::new(1), &device);
     let x = wave([1, 3, 6, 6], 0.37, 0.1, &device);
     let whole = net.forward(x, Mode::Eval, &strings(&["norm", "pooled"])).unwrap();
-    let from = |tap: &str, want: &[&str]| net.forward_from(tap, whole.taps[tap].clone(), (6, 6), &strings(want));
-    assert_eq!(values(from("norm", &["head"]).unwrap().scores()), values(whole.scores()));
-    // The other head reads the distillation token; a tap in front was not given.
-    let error = from("pooled", &[]).unwrap_err().to_string();
+    let from = |tap: &str| net.forward_from(tap, whole.taps[tap].clone(), (6, 6));
+    assert_eq!(feature_values(from("norm").unwrap()), feature_values(whole.logits.clone()));
+    // The other head reads the distillation token.
+    let error = from("pooled").unwrap_err().to_string();
     assert!(error.contains("from the tap `pooled` alone: `head_dist`"), "{error}");
-    let error = from("norm", &["stage2"]).unwrap_err();
-    assert!(matches!(error, ModelError::Bypassed { .. }), "{error}");
     let net = network("cifar-resnet8", 3, 10, &device);
     let value = Feature::Map(wave([1, 32, 8, 9], 0.3, 0.2, &device));
-    let error = net.forward_from("stage2", value.clone(), (16, 16), &[]).unwrap_err();
+    let error = net.forward_from("stage2", value.clone(), (16, 16)).unwrap_err();
     let wanted = "the value for the tap `stage2` is 32x8x9, but it is 32x8x8 for images of 16x16";
     assert_eq!(error.to_string(), wanted);
-    let fits = net.forward_from("stage2", value, (16, 17), &[]).unwrap();
-    assert_eq!(fits.scores().dims(), [1, 10]);
+    let fits = net.forward_from("stage2", value, (16, 17)).unwrap();
+    assert_eq!(fits.into_rows().dims(), [1, 10]);
     let vector = Feature::Vector(Tensor::zeros([1, 32], &device));
-    assert!(net.forward_from("stage2", vector.clone(), (16, 16), &[]).is_err());
-    assert!(matches!(net.forward_from("stage7", vector, (16, 16), &[]), Err(ModelError::UnknownTap { .. })));
+    assert!(net.forward_from("stage2", vector.clone(), (16, 16)).is_err());
+    assert!(matches!(net.forward_from("stage7", vector, (16, 16)), Err(ModelError::UnknownTap { .. })));
 }

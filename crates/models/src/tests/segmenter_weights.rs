@@ -40,6 +40,19 @@ fn checkpoints_load_and_another_number_of_classes_is_named() {
     assert!(text.contains("another number of classes"), "{text}");
     let report = other.load_partial(&checkpoint).unwrap();
     assert_eq!((report.mismatched.len(), report.loaded), (4, plain.len() - 4));
+    // The two strides have the same tensors.
+    let text = network("pspnet-resnet50-d8", 3, 19, &device).load(&checkpoint).unwrap_err().to_string();
+    let fits =
+        "fits `pspnet-resnet18-d8` or `pspnet-resnet18-d16` (3 input channels, 19 classes; a file does not tell which)";
+    assert!(text.contains(fits), "{text}");
+    // Counters as vectors of one, beside a wrong shape: only that is named.
+    let mut old = plain.clone();
+    for (_, counter) in old.iter_mut().filter(|(key, _)| key.ends_with("num_batches_tracked")) {
+        *counter = TensorData::new(vec![7i64], [1]);
+    }
+    assert_eq!(net.load(&old).unwrap().loaded, plain.len());
+    assert_eq!(other.load_partial(&old).unwrap().mismatched.len(), 4);
+    assert!(other.load(&old).unwrap_err().to_string().contains("another number of classes"));
     // A file without the auxiliary head is no whole network.
     let headless: StateDict = plain.into_iter().filter(|(key, _)| !key.starts_with("auxiliary_head")).collect();
     let text = net.load(&headless).unwrap_err().to_string();
@@ -106,20 +119,16 @@ fn a_backbone_of_a_checkpoint_or_of_mmpretrain_fits() {
 fn timm_and_published_mobilenets_fit() {
     let mut net = network("deeplabv3-mobilenetv2-d8", 3, 4, &Device::flex());
     let all = in_backbone(&net.state_dict());
-    if let Some(listing) = shared("reference/architectures/keys/timm_mobilenetv2_100.tsv") {
-        let entry = |line: &str| {
-            let mut cells = line.split('\t');
-            let (key, shape) = (cells.next().unwrap(), cells.next().unwrap());
-            let shape: Vec<usize> = shape.split('x').filter_map(|n| n.parse().ok()).collect();
-            (key.to_string(), TensorData::zeros::<f32, _>(shape))
-        };
-        let state: StateDict = std::fs::read_to_string(listing).unwrap().lines().map(entry).collect();
-        let report = net.load_backbone(&state).unwrap();
-        assert_eq!(report.loaded, all);
-        assert!(
-            report.unused.iter().all(|key| ["conv_head.", "bn2.", "classifier."].iter().any(|p| key.starts_with(p)))
-        );
-    }
+    let entry = |line: &str| {
+        let (key, shape) = line.split_once(' ').unwrap();
+        let shape: Vec<usize> = shape.split('x').filter_map(|n| n.parse().ok()).collect();
+        (key.to_string(), TensorData::zeros::<f32, _>(shape))
+    };
+    let state: StateDict = include_str!("../../fixtures/timm_mobilenetv2.tsv").lines().map(entry).collect();
+    let report = net.load_backbone(&state).unwrap();
+    assert_eq!((report.loaded, report.mismatched.len()), (all, 0));
+    let head = |key: &String| ["conv_head.", "bn2.", "classifier."].iter().any(|part| key.starts_with(part));
+    assert!(report.unused.iter().all(head) && report.loaded + report.unused.len() == state.len());
     if let Some(file) = shared("weights/imagenet_mobilenet_v2.safetensors") {
         let state = weights::read(&file).unwrap();
         assert_eq!(net.load_backbone(&state).unwrap().loaded, all);
@@ -145,7 +154,9 @@ fn other_backbones_are_refused_by_name() {
     // A deeper one holds all names.
     let deeper = network("resnet34", 3, 10, &device).state_dict();
     let error = refused("pspnet-resnet18b-d8", &deeper);
-    assert!(matches!(&error, ModelError::OtherBackbone { .. }) && error.to_string().contains("layer1.2."), "{error}");
+    let text = error.to_string();
+    assert!(matches!(&error, ModelError::OtherNetwork { .. }) && text.contains("layer1.2."), "{text}");
+    assert!(text.contains("do not fit the backbone of `pspnet-resnet18b-d8`"), "{text}");
     // Names fit, a shape does not.
     let mut wide = plain.clone();
     wide.insert("layer1.0.conv1.weight".into(), TensorData::zeros::<f32, _>([64, 64, 1, 1]));
@@ -162,7 +173,10 @@ fn a_first_convolution_for_other_channels_stays_fresh() {
     let mut net = network("pspnet-resnet18b-d8", 4, 5, &device);
     let before = net.state_dict();
     let report = net.load_backbone(&state).unwrap();
-    assert_eq!(report.mismatched, ["backbone.conv1.weight: 64x4x7x7 here, 64x3x7x7 in the file"]);
+    let [mismatch] = &report.mismatched[..] else { panic!("{:?}", report.mismatched) };
+    assert_eq!(mismatch.to_string(), "backbone.conv1.weight: 64x4x7x7 here, 64x3x7x7 in the file");
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["mismatched"], serde_json::json!([mismatch.to_string()]));
     assert_eq!(report.loaded, in_backbone(&before) - 1);
     let after = net.state_dict();
     assert_eq!(after["backbone.conv1.weight"].as_bytes(), before["backbone.conv1.weight"].as_bytes());

@@ -123,12 +123,12 @@ fn weights_of_another_network_are_refused_and_recognised() {
     let deep = network("cifar-resnet20", 3, 100, &device).state_dict();
     // All names of the shallow network are in the deep one's file.
     let text = refused("cifar-resnet8", &deep);
-    assert!(text.contains("`cifar-resnet20 (3 input channels, 100 classes)`"), "{text}");
+    assert!(text.contains("`cifar-resnet20` (3 input channels, 100 classes)"), "{text}");
     let text = refused("cifar-vgg8", &prefixed(&deep, "module."));
     assert!(text.contains("0 of its 37 tensors") && text.contains("block0.0.weight"), "{text}");
-    assert!(text.contains("`cifar-resnet20 ("), "{text}");
+    assert!(text.contains("`cifar-resnet20` ("), "{text}");
     let thin = network("cifar-wrn-16-2", 3, 10, &device).state_dict();
-    assert!(refused("cifar-wrn-40-2", &thin).contains("`cifar-wrn-16-2 ("));
+    assert!(refused("cifar-wrn-40-2", &thin).contains("`cifar-wrn-16-2` ("));
     let odd: StateDict = [("a.weight".to_string(), TensorData::from([1.0f32]))].into();
     assert!(!refused("cifar-vgg8", &odd).contains("the file fits"));
 }

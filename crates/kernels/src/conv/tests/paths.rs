@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::blocks::Blocks;
 use super::super::strip::{Cut, Source, Strip, Task};
 use super::super::*;
-use crate::product::{Panel, even};
+use crate::product::{Panel, even, in_parts};
 
 /// How many shapes took each way.
 #[derive(Default)]
@@ -53,6 +53,17 @@ pub(super) const WAYS: [&str; 21] = [
     "dW: large, blocks of channels",
 ];
 
+/// Those that only shapes of real networks are large enough for, and how many of them take each.
+pub(super) const LARGE_WAYS: [(&str, usize); 7] = [
+    ("y: Winograd", 8),
+    ("dX: Winograd", 8),
+    ("y: Winograd, channels in blocks", 1),
+    ("dX: Winograd, channels in blocks", 1),
+    ("dW: Winograd", 4),
+    ("dW: Winograd, tiles in pieces", 1),
+    ("pointwise dW in parts", 1),
+];
+
 /// The ways of `g` with the kernels of `product`.
 pub(super) fn taken(product: &Product, g: &ConvGeometry) -> Counts {
     let mut to = Counts::default();
@@ -61,6 +72,9 @@ pub(super) fn taken(product: &Product, g: &ConvGeometry) -> Counts {
     } else if is_pointwise(g) {
         to.add("pointwise");
         let pixels = g.pixels_out();
+        if in_parts(pixels, g.channels_out, g.channels_in) {
+            to.add("pointwise dW in parts");
+        }
         for (columns, rows) in [(g.channels_out, pixels), (g.channels_in, pixels)] {
             for panel in Panel::cut(product, columns, 0) {
                 for q in even(rows.min(192), product.pixels(1, panel.vectors)) {
@@ -112,6 +126,12 @@ fn correlation(
     (g, size, from, outputs): (&ConvGeometry, [usize; 2], usize, usize),
     what: &str,
 ) {
+    if g.groups == 1 && winograd::applies(c, g.batch, [from, outputs]) {
+        if winograd::blocks(from).count() > 1 || winograd::blocks(outputs).count() > 1 {
+            to.add(format!("{what}: Winograd, channels in blocks"));
+        }
+        return to.add(format!("{what}: Winograd"));
+    }
     if around::applies(c) {
         return to.add(format!("{what}: around the padding"));
     }
@@ -163,6 +183,12 @@ fn depth(to: &mut Counts, c: &Correlation, strip: &Strip<'_>, channels: usize, m
 
 fn weight_ways(to: &mut Counts, product: &Product, g: &ConvGeometry) {
     let c = Correlation::forward(g);
+    if winograd::weights::applies_to_weights(g) {
+        if Panel::cut(product, g.channels_out, 0).iter().any(|p| winograd::tiles_of(&c, g.batch) > p.chunk()) {
+            to.add("dW: Winograd, tiles in pieces");
+        }
+        return to.add("dW: Winograd");
+    }
     let source = Source {
         data: &vec![0.0; g.batch * g.input[0] * g.input[1] * g.channels_in],
         images: g.batch,

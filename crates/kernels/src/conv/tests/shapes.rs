@@ -48,6 +48,9 @@ pub(super) fn of_networks() -> Vec<ConvGeometry> {
         even([1, 40, 33, 30], [36, 40, 3, 3], 1, 2, 2, 1),
         even([1, 128, 33, 31], [130, 128, 3, 3], 1, 1, 1, 1),
         even([2, 129, 20, 23], [128, 129, 3, 3], 1, 3, 3, 1),
+        // More channels than a block has; more than one piece of tiles, and than one span of dY's channels.
+        even([16, 520, 6, 6], [128, 520, 3, 3], 1, 1, 1, 1),
+        even([36, 128, 6, 6], [260, 128, 3, 3], 1, 1, 1, 1),
         // Taps far apart: around the padding, with strides, groups and a depth of several chunks.
         even([2, 20, 19, 23], [33, 20, 3, 3], 1, 6, 6, 1),
         even([1, 17, 21, 30], [20, 17, 3, 3], 2, 8, 8, 1),

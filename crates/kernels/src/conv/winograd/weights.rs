@@ -4,15 +4,18 @@
 //! dg = G^T [ sum over tiles of (B^T d B) . (A dY A^T) ] G        d: 6x6 pixels, dY: 4x4 gradients, dg: 3x3 taps
 //! ```
 //! Over all channels the sums are 36 matrix products `[C, tiles] x [tiles, O]`: a quarter of the direct sum's. The
-//! transformed pixels are kept in blocks of sixteen channels and the transformed gradients in the panels of the product,
-//! so that the inner loop, which runs over the tiles, reads both in a row.
+//! transformed pixels are kept in blocks of sixteen channels and the transformed gradients in the panels of the
+//! product, so that the inner loop, which runs over the tiles, reads both in a row. Very many channels are taken in
+//! blocks on both sides, as in the forward pass, so that their sums take 38 MB at most.
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::super::geometry::{ConvGeometry, Correlation};
 use super::super::strip::Source;
 use super::tiles::{Order, Place, SPAN, Tiles, WIDE, half, keep, kept, spread_tiles};
 use super::transforms::{collect_back, filter_back, zero};
-use super::{IN, OUT, POINTS, applies, read};
+use super::{IN, OUT, POINTS, applies, blocks, read};
 use crate::product::{Destination, Lanes, Panel, Product, Start, Step, Tile, even, with_lanes};
 
 /// Channels on both sides from which on the transforms pay.
@@ -33,36 +36,34 @@ pub(crate) fn applies_to_weights(g: &ConvGeometry) -> bool {
 
 /// dW `[O, C, 3, 3]` from X `[N, H, W, C]` and dY `[N, H', W', O]`; every weight is written.
 pub(crate) fn run(product: &Product, g: &ConvGeometry, x: &[f32], dy: &[f32], dw: Destination) {
-    let c = Correlation::forward(g);
-    let tiles = Tiles::new(&c, g.batch);
-    let (inputs, outputs) = (g.channels_in.next_multiple_of(WIDE), g.channels_out.next_multiple_of(16));
-    let panels = Panel::cut(product, g.channels_out, g.channels_in);
-    let source = Source { data: x, images: g.batch, size: g.input, channels: g.channels_in, group: (0, g.channels_in) };
-    let job = Job { product, g, c: &c, spacing: tiles.spacing, source, dy, panels: &panels, outputs };
-    let most = (ROOM / (POINTS * (inputs + outputs))).max(TASK);
-    let sum = |to: Destination| {
-        let (mut pixels, mut gradients) = (Vec::new(), Vec::new());
-        for (first, count) in even(tiles.list.len(), most) {
-            pixels.resize(POINTS * count * inputs, 0.0);
-            gradients.resize(POINTS * count * outputs, 0.0);
-            let tiles = &tiles.list[first..first + count];
-            job.transform(tiles, Destination::new(&mut pixels), Destination::new(&mut gradients));
-            job.multiply(count, &pixels, &gradients, first == 0, to);
-        }
-    };
-    // SAFETY: the first products write every sum, and there is at least one tile.
-    let sums = unsafe { Destination::filled(POINTS * g.channels_in * outputs, sum) };
-    let vectors: Vec<(Panel, usize)> = panels.iter().flat_map(|p| (0..p.vectors).map(|v| (*p, v))).collect();
-    vectors.par_iter().for_each(|&(panel, v)| unfold_vector(g, &sums, g.channels_in * outputs, panel, v, dw));
+    run_in(ROOM, product, g, x, dy, dw);
 }
 
+/// The same with room for so many transformed numbers.
+pub(super) fn run_in(room: usize, product: &Product, g: &ConvGeometry, x: &[f32], dy: &[f32], dw: Destination) {
+    let c = Correlation::forward(g);
+    let tiles = Tiles::new(&c, g.batch);
+    let map = |data, size, channels, block: &Range<usize>| {
+        let group = (block.start, block.len());
+        Source { data, images: g.batch, size, channels, group }
+    };
+    for outputs in blocks(g.channels_out) {
+        for inputs in blocks(g.channels_in) {
+            let panels = Panel::cut(product, outputs.len(), inputs.len());
+            let (x, dy) = (map(x, g.input, g.channels_in, &inputs), map(dy, g.output, g.channels_out, &outputs));
+            let outputs = outputs.len().next_multiple_of(16);
+            Job { product, c: &c, spacing: tiles.spacing, x, dy, panels: &panels, outputs }.run(&tiles.list, room, dw);
+        }
+    }
+}
+
+/// The weight gradient of a block of channels.
 struct Job<'a> {
     product: &'a Product,
-    g: &'a ConvGeometry,
     c: &'a Correlation,
     spacing: [usize; 2],
-    source: Source<'a>,
-    dy: &'a [f32],
+    x: Source<'a>,
+    dy: Source<'a>,
     /// Panels of output channels; their offsets count `[panel][C][width]`.
     panels: &'a [Panel],
     /// Output channels in whole vectors.
@@ -70,23 +71,42 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    fn run(&self, tiles: &[Place], room: usize, dw: Destination) {
+        let inputs = self.x.group.1.next_multiple_of(WIDE);
+        let most = (room / (POINTS * (inputs + self.outputs))).max(TASK);
+        let sum = |to: Destination| {
+            let (mut pixels, mut gradients) = (Vec::new(), Vec::new());
+            for (first, count) in even(tiles.len(), most) {
+                pixels.resize(POINTS * count * inputs, 0.0);
+                gradients.resize(POINTS * count * self.outputs, 0.0);
+                let tiles = &tiles[first..first + count];
+                self.transform(tiles, Destination::new(&mut pixels), Destination::new(&mut gradients));
+                self.multiply(count, &pixels, &gradients, first == 0, to);
+            }
+        };
+        // SAFETY: the first products write every sum, and there is at least one tile.
+        let sums = unsafe { Destination::filled(POINTS * self.x.group.1 * self.outputs, sum) };
+        let vectors: Vec<(Panel, usize)> = self.panels.iter().flat_map(|p| (0..p.vectors).map(|v| (*p, v))).collect();
+        vectors.par_iter().for_each(|&(panel, v)| unfold_vector(self, &sums, panel, v, dw));
+    }
+
     /// Pixels `[point][block][tile][16]` and gradients `[point][panel][tile][width]`.
     fn transform(&self, tiles: &[Place], pixels: Destination, gradients: Destination) {
         let count = tiles.len();
-        let inputs = Order::blocks(count, self.source.group.1);
+        let inputs = Order::blocks(count, self.x.group.1);
         let block = |p: &Panel| (0..p.vectors).map(|v| (p.column * count + 16 * v, p.width())).collect::<Vec<_>>();
         let blocks = self.panels.iter().flat_map(block).collect();
         let outputs = Order { point: count * self.outputs, blocks, channels: self.outputs };
         tiles.par_chunks(TASK).enumerate().for_each(|(i, tiles)| {
             let (inputs, outputs) = (inputs.from(i * TASK), outputs.from(i * TASK));
-            spread_tiles(self.c, self.spacing, &self.source, tiles, &inputs, pixels);
-            expand_tiles(self.g, self.spacing, self.dy, tiles, &outputs, gradients);
+            spread_tiles(self.c, self.spacing, &self.x, tiles, &inputs, pixels);
+            expand_tiles(&self.dy, self.spacing, tiles, &outputs, gradients);
         });
     }
 
     /// Adds the 36 products to the sums `[point][panel][C][width]`.
     fn multiply(&self, tiles: usize, pixels: &[f32], gradients: &[f32], first: bool, to: Destination) {
-        let channels = self.source.group.1;
+        let channels = self.x.group.1;
         let groups: Vec<usize> = (0..channels).step_by(GROUP).collect();
         (0..POINTS * groups.len()).into_par_iter().for_each(|task| {
             let (point, start) = (task / groups.len(), groups[task % groups.len()]);
@@ -109,7 +129,7 @@ impl Job<'_> {
     /// Sixteen input channels of one panel, over `k` tiles.
     fn block(&self, [a, b]: [&[f32]; 2], k: usize, panel: &Panel, channel: usize, start: Start, to: Destination) {
         let width = panel.width();
-        let left = (self.source.group.1 - channel).min(16);
+        let left = (self.x.group.1 - channel).min(16);
         debug_assert!((k - 1) * WIDE + left <= a.len() && k * width <= b.len());
         for (q, count) in even(left, self.product.pixels_across(panel.vectors)) {
             let tile = Tile {
@@ -135,25 +155,12 @@ impl Job<'_> {
 
 with_lanes! {
     /// `A dY A^T` of every tile and channel; results outside the map count as zeros.
-    fn expand_tiles(
-        g: &ConvGeometry,
-        spacing: [usize; 2],
-        dy: &[f32],
-        tiles: &[Place],
-        order: &Order,
-        to: Destination,
-    ) = expand_tiles_body;
+    fn expand_tiles(dy: &Source<'_>, spacing: [usize; 2], tiles: &[Place], order: &Order, to: Destination)
+        = expand_tiles_body;
 }
 #[inline(always)]
-fn expand_tiles_body<L: Lanes>(
-    g: &ConvGeometry,
-    spacing: [usize; 2],
-    dy: &[f32],
-    tiles: &[Place],
-    order: &Order,
-    to: Destination,
-) {
-    let ([height, width], channels) = (g.output, g.channels_out);
+fn expand_tiles_body<L: Lanes>(dy: &Source<'_>, spacing: [usize; 2], tiles: &[Place], order: &Order, to: Destination) {
+    let ([height, width], (first, channels)) = (dy.size, dy.group);
     let mut half = half();
     for (tile, &Place { image, y, x }) in tiles.iter().enumerate() {
         for start in (0..channels).step_by(SPAN) {
@@ -164,8 +171,8 @@ fn expand_tiles_body<L: Lanes>(
                     for i in 0..OUT {
                         let (y, x) = (y + i * spacing[0], x + j * spacing[1]);
                         if y < height && x < width {
-                            let at = ((image * height + y) * width + x) * channels + channel;
-                            d[i] = read(&dy[at..][..(span.end - channel).min(16)]);
+                            let at = ((image * height + y) * width + x) * dy.channels + first + channel;
+                            d[i] = read(&dy.data[at..][..(span.end - channel).min(16)]);
                         }
                     }
                     for (i, value) in collect_back(d).into_iter().enumerate() {
@@ -191,16 +198,17 @@ fn expand_tiles_body<L: Lanes>(
 }
 
 with_lanes! {
-    /// `G^T m G` of vector `v` of a panel, sixteen output channels with every input channel, to the weights' order. The
-    /// points' sums lie `point` apart.
-    fn unfold_vector(g: &ConvGeometry, sums: &[f32], point: usize, panel: Panel, v: usize, dw: Destination) = unfold_body;
+    /// `G^T m G` of vector `v` of a panel, sixteen output channels with every input channel, to the weights' order.
+    fn unfold_vector(job: &Job<'_>, sums: &[f32], panel: Panel, v: usize, dw: Destination) = unfold_body;
 }
 #[inline(always)]
-fn unfold_body<L: Lanes>(g: &ConvGeometry, sums: &[f32], point: usize, panel: Panel, v: usize, dw: Destination) {
-    let channels = g.channels_in;
+fn unfold_body<L: Lanes>(job: &Job<'_>, sums: &[f32], panel: Panel, v: usize, dw: Destination) {
+    let ((input, inputs), (output, outputs)) = (job.x.group, job.dy.group);
+    // From one point's sums to the next one's.
+    let point = inputs * job.outputs;
     let first = panel.column + 16 * v;
-    let count = (g.channels_out - first).min(16);
-    for channel in 0..channels {
+    let count = (outputs - first).min(16);
+    for channel in 0..inputs {
         let from = &sums[panel.offset + channel * panel.width() + 16 * v..];
         let mut columns = [[zero::<L>(); 3]; IN];
         for j in 0..IN {
@@ -220,7 +228,7 @@ fn unfold_body<L: Lanes>(g: &ConvGeometry, sums: &[f32], point: usize, panel: Pa
             }
         }
         for lane in 0..count {
-            let to = dw.at(((first + lane) * channels + channel) * 9, 9);
+            let to = dw.at(((output + first + lane) * job.x.channels + input + channel) * 9, 9);
             for (t, tap) in taps.iter().enumerate() {
                 // SAFETY: nine floats of a pair of channels, which only this task writes.
                 unsafe { to.add(t).write(tap[lane]) };
