@@ -1,4 +1,4 @@
-//! Line charts and dot plots as inline SVG.
+//! Line charts as inline SVG; `dots` has the dot plots.
 //!
 //! Curves carry their names at their ends instead of a legend; colours are classes of the page's style sheet, so that
 //! they follow light and dark. The palette is Okabe and Ito's, which is told apart with any colour vision, and from
@@ -31,7 +31,7 @@ pub(super) struct LineChart<'a> {
 }
 
 /// Width of a character and height of a line of the charts' text, in units of the drawing.
-const TEXT: f64 = 7.0;
+pub(super) const TEXT: f64 = 7.0;
 const LINE: f64 = 15.0;
 
 impl LineChart<'_> {
@@ -113,7 +113,8 @@ impl LineChart<'_> {
         );
     }
 
-    /// Names at the ends of the curves, pushed apart where they would overlap.
+    /// Names at the ends of the curves, pushed apart where they would overlap. Where they are too many for the height the
+    /// upper ones are named and the others counted.
     fn labels(&self, svg: &mut String, frame: &Frame, labels: &[String]) {
         let mut places: Vec<(usize, f64, f64)> = Vec::new();
         for (index, series) in self.series.iter().enumerate() {
@@ -122,6 +123,17 @@ impl LineChart<'_> {
             }
         }
         places.sort_by(|a, b| a.2.total_cmp(&b.2));
+        let room = ((frame.bottom - frame.top) / LINE) as usize;
+        if places.len() > room + 1 {
+            let unnamed = places.len() - room;
+            places.truncate(room);
+            let _ = write!(
+                svg,
+                "<text class=\"label base\" x=\"{:.1}\" y=\"{:.1}\">and {unnamed} more</text>",
+                frame.right + 10.0,
+                frame.bottom + LINE
+            );
+        }
         let spread = spread(&places.iter().map(|place| place.2).collect::<Vec<_>>(), frame.top, frame.bottom);
         for ((index, x, y), at) in places.into_iter().zip(spread) {
             let class = &self.series[index].class;
@@ -145,17 +157,17 @@ impl LineChart<'_> {
 }
 
 /// Where the data lie on the drawing.
-struct Frame {
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-    x: (f64, f64),
-    y: (f64, f64),
+pub(super) struct Frame {
+    pub left: f64,
+    pub right: f64,
+    pub top: f64,
+    pub bottom: f64,
+    pub x: (f64, f64),
+    pub y: (f64, f64),
 }
 
 impl Frame {
-    fn px(&self, x: f64) -> f64 {
+    pub fn px(&self, x: f64) -> f64 {
         self.left + (self.right - self.left) * share(x, self.x)
     }
 
@@ -199,92 +211,6 @@ fn curve(svg: &mut String, frame: &Frame, series: &Series) {
     }
 }
 
-/// A row of a dot plot: best-epoch value (filled), last-epoch value (ring), both in percent.
-pub(super) struct Dot {
-    pub label: String,
-    pub class: String,
-    pub best: Option<f64>,
-    pub last: Option<f64>,
-    /// Half the length of its bar; `None`: one standard error of the test set, where it is known.
-    pub spread: Option<f64>,
-}
-
-/// Test figures one below the other, with a line at the baseline and bars of the rows' own spread, or of one standard
-/// error of `test_images` where the figure is a share of them. `title` is read out in the place of the drawing.
-pub(super) fn dot_plot(
-    title: &str,
-    rows: &[Dot],
-    baseline: Option<f64>,
-    test_images: Option<f64>,
-    width: f64,
-) -> String {
-    let sampling = |value: f64| test_images.map_or(0.0, |n| 100.0 * (value / 100.0 * (1.0 - value / 100.0) / n).sqrt());
-    let error = |row: &Dot, value: f64| row.spread.unwrap_or_else(|| sampling(value));
-    let values =
-        rows.iter().flat_map(|row| [row.best, row.last].map(|value| value.map(|value| (value, error(row, value)))));
-    let (low, high) = values
-        .flatten()
-        .fold((f64::MAX, f64::MIN), |(low, high), (value, error)| (low.min(value - error), high.max(value + error)));
-    if low > high {
-        return String::new();
-    }
-    let x_ticks = ticks(low, high, if width > 500.0 { 7 } else { 3 });
-    let labels: Vec<String> = rows.iter().map(|row| shorten(&row.label, (width * 0.32 / TEXT) as usize)).collect();
-    let step = 28.0;
-    let frame = Frame {
-        left: 14.0 + TEXT * longest(&labels),
-        right: width - 22.0,
-        top: 6.0,
-        bottom: 6.0 + step * rows.len() as f64,
-        x: (low.min(x_ticks[0]), high.max(x_ticks[x_ticks.len() - 1])),
-        y: (0.0, 1.0),
-    };
-    let mut svg = format!(
-        "<svg viewBox=\"0 0 {width:.0} {:.0}\" role=\"img\" aria-label=\"{}\">",
-        frame.bottom + 22.0,
-        escape(title)
-    );
-    for tick in &x_ticks {
-        let x = frame.px(*tick);
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>\
-             <text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            frame.top,
-            frame.bottom,
-            frame.bottom + 16.0,
-            axis_number(*tick)
-        );
-    }
-    if let Some(value) = baseline {
-        let x = frame.px(value);
-        let _ = write!(
-            svg,
-            "<line class=\"rule base\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>",
-            frame.top, frame.bottom
-        );
-    }
-    for (index, (row, label)) in rows.iter().zip(&labels).enumerate() {
-        let y = frame.top + step * (index as f64 + 0.5);
-        let class = &row.class;
-        let _ = write!(svg, "<text class=\"label {class}\" x=\"0\" y=\"{:.1}\">{}</text>", y + 4.0, escape(label));
-        if let Some(last) = row.last {
-            let _ = write!(svg, "<circle class=\"ring {class}\" cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\"/>", frame.px(last));
-        }
-        if let Some(best) = row.best {
-            let (from, to) = (frame.px(best - error(row, best)), frame.px(best + error(row, best)));
-            let _ = write!(
-                svg,
-                "<line class=\"bar {class}\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-                 <circle class=\"end {class}\" cx=\"{:.1}\" cy=\"{y:.1}\" r=\"4.5\"><title>{best:.2} %</title></circle>",
-                frame.px(best)
-            );
-        }
-    }
-    svg.push_str("</svg>");
-    svg
-}
-
 /// A value of an axis without needless zeros.
 pub(super) fn axis_number(value: f64) -> String {
     let text = format!("{value:.4}");
@@ -301,7 +227,7 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// Round numbers (1, 2 or 5 times a power of ten apart) from at or below `low` to at or above `high`.
-fn ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
+pub(super) fn ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     let span = if high > low { high - low } else { low.abs().max(1.0) * 0.1 };
     let raw = span / wanted.max(1) as f64;
     let power = 10f64.powf(raw.log10().floor());
@@ -338,7 +264,7 @@ fn spread(wanted: &[f64], top: f64, bottom: f64) -> Vec<f64> {
     places
 }
 
-fn shorten(label: &str, limit: usize) -> String {
+pub(super) fn shorten(label: &str, limit: usize) -> String {
     if label.chars().count() <= limit.max(4) {
         return label.to_string();
     }
@@ -347,7 +273,7 @@ fn shorten(label: &str, limit: usize) -> String {
     short
 }
 
-fn longest(texts: &[String]) -> f64 {
+pub(super) fn longest(texts: &[String]) -> f64 {
     texts.iter().map(|text| text.chars().count()).max().unwrap_or(0) as f64
 }
 
@@ -370,6 +296,29 @@ mod tests {
         let places = spread(&[50.0, 51.0, 51.5, 120.0], 0.0, 200.0);
         assert!(places.windows(2).all(|pair| pair[1] - pair[0] > LINE - 0.1), "{places:?}");
         assert!((places[3] - 120.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn curves_that_have_no_room_for_a_name_are_counted() {
+        let series: Vec<Series> = (0..21)
+            .map(|i| Series { label: format!("n{i}"), class: "c0".into(), points: vec![(1.0, i as f64)], mark: None })
+            .collect();
+        let chart = LineChart {
+            width: 320.0,
+            height: 220.0,
+            title: "t",
+            x_label: "epoch",
+            series: &series,
+            from_zero: true,
+            format: axis_number,
+        };
+        // 174 units of height for lines of 15: eleven names, from the top.
+        let svg = chart.svg();
+        assert!(
+            svg.contains(">and 10 more<") && svg.contains(">n20<") && svg.contains(">n10<") && !svg.contains(">n9<")
+        );
+        let few = LineChart { series: &series[..12], ..chart };
+        assert!(!few.svg().contains("more") && few.svg().contains(">n0<"));
     }
 
     #[test]

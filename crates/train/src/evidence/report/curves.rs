@@ -83,12 +83,18 @@ pub(super) fn loss_figure(run: &Run, arm: &Arm) -> String {
     // The arm's own colour first, so that a curve looks the same in all figures.
     let own = run.rows.iter().filter(|other| !other.is_baseline()).position(|other| other.group == arm.group);
     let mut methods = own.unwrap_or(0);
+    // The parts of a single term need not repeat its name: there is room for a dozen letters.
+    let terms: BTreeSet<&str> = names.iter().filter(|name| !is_task(name)).map(|name| term(name)).collect();
+    let label = |name: &String| match name.split_once('.') {
+        Some((_, part)) if terms.len() == 1 => part.to_string(),
+        _ => name.clone(),
+    };
     let series: Vec<Series> = names
         .into_iter()
         .map(|name| {
             let class = if is_task(name) { "base".to_string() } else { palette(methods) };
             methods += usize::from(!is_task(name));
-            Series { label: name.clone(), class, points: term_points(arm, name), mark: None }
+            Series { label: label(name), class, points: term_points(arm, name), mark: None }
         })
         .collect();
     let title = format!("Loss terms of {}", arm.name);
@@ -108,6 +114,11 @@ pub(super) fn loss_figure(run: &Run, arm: &Arm) -> String {
         return svg;
     }
     format!("<figure><h3>{}</h3>{svg}</figure>", escape(&arm.name))
+}
+
+/// The term of a part: `freekd` of `freekd.stage1`.
+fn term(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(term, _)| term)
 }
 
 /// Epoch means; before the second epoch ends, means over groups of steps.

@@ -5,6 +5,7 @@
 
 mod chart;
 mod curves;
+mod dots;
 mod environment;
 mod gallery;
 mod masks;

@@ -1,5 +1,5 @@
 //! The table of results with its notes, the dot plot, and the table of classes.
-use super::chart::{Dot, dot_plot};
+use super::dots::{Dot, dot_plot};
 use super::page::{baseline, both, class};
 use super::read::{Arm, Run};
 use super::text::{capital, count, duration, escape, grouped, percent, points, spread};
