@@ -8,7 +8,7 @@ use super::ComputeArgs;
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Run folder: network, weights, data with their preparation, and [evaluate] are taken from it
+    /// Run folder: network, weights, data with their preparation and way of evaluation are taken from it
     #[arg(long, value_name = "DIR", required_unless_present = "network", conflicts_with_all = ["network", "weights", "data", "classes", "normalize", "channels", "resize", "corruptions", "severities", "frost"])]
     pub run: Option<PathBuf>,
     /// Which network of the run: an arm's name, or teacher; not needed if there is one arm
@@ -109,7 +109,7 @@ pub struct RobustnessArgs {
     pub compute: ComputeArgs,
 }
 
-/// Arguments of `eval` for data sets with masks. Where a run is evaluated they stand in the place of its [evaluate].
+/// Arguments of `eval` for data sets with masks. Where a run is evaluated they stand in the place of its `[evaluate]`.
 #[derive(Debug, Args)]
 pub struct MaskArgs {
     /// With masks: look at windows of this size instead of the whole image, and average their scores
