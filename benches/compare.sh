@@ -8,8 +8,10 @@
 # case that its name starts with. PYTHON names a Python with torch.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-name=${1:?which benchmark: wavelet, fft, bands}
+name=${1:?which benchmark: a file of crates/*/benches}
 rounds=${2:-3}
+source=$(ls crates/*/benches/"$name".rs) || exit 2
+package=$(sed -n 's/^name = "\(.*\)"/\1/p' "${source%/benches/*}/Cargo.toml" | head -1)
 export RAYON_NUM_THREADS=2 OMP_NUM_THREADS=2
 rows=$(mktemp)
 trap 'rm -f "$rows"' EXIT
