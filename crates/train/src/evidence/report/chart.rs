@@ -281,6 +281,11 @@ pub(super) fn longest(texts: &[String]) -> f64 {
 mod tests {
     use super::*;
 
+    fn panel(series: &[Series]) -> LineChart<'_> {
+        let (title, x_label) = ("t", "epoch");
+        LineChart { width: 320.0, height: 220.0, title, x_label, series, from_zero: true, format: axis_number }
+    }
+
     #[test]
     fn ticks_are_round_and_cover_the_range() {
         assert_eq!(ticks(0.0, 10.0, 5), vec![0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
@@ -303,15 +308,7 @@ mod tests {
         let series: Vec<Series> = (0..21)
             .map(|i| Series { label: format!("n{i}"), class: "c0".into(), points: vec![(1.0, i as f64)], mark: None })
             .collect();
-        let chart = LineChart {
-            width: 320.0,
-            height: 220.0,
-            title: "t",
-            x_label: "epoch",
-            series: &series,
-            from_zero: true,
-            format: axis_number,
-        };
+        let chart = panel(&series);
         // 174 units of height for lines of 15: eleven names, from the top.
         let svg = chart.svg();
         assert!(
@@ -325,15 +322,7 @@ mod tests {
     fn a_gap_stays_a_gap_and_no_number_is_not_a_number() {
         let points = vec![(1.0, 2.0), (2.0, f64::NAN), (3.0, 1.0), (4.0, f64::INFINITY)];
         let series = [Series { label: "<a>".into(), class: "c0".into(), points, mark: None }];
-        let chart = LineChart {
-            width: 300.0,
-            height: 200.0,
-            title: "t",
-            x_label: "epoch",
-            series: &series,
-            from_zero: true,
-            format: axis_number,
-        };
+        let chart = panel(&series);
         let svg = chart.svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf") && svg.contains("&lt;a&gt;"));
         let path = svg.split("class=\"curve c0\" d=\"").nth(1).unwrap().split('"').next().unwrap();
