@@ -63,7 +63,9 @@ impl Console {
             bar.enable_steady_tick(Duration::from_millis(250));
             self.bar = Some(bar);
         } else {
-            let work = work.unwrap_or(format!("{} epochs of {per_epoch} images", self.epochs));
+            let work = work.unwrap_or_else(|| {
+                format!("{} epoch{} of {per_epoch} images", self.epochs, if self.epochs == 1 { "" } else { "s" })
+            });
             eprintln!("{}{place}: {work}", self.arm);
         }
         (self.images, self.clock) = (0, Instant::now());
@@ -76,8 +78,9 @@ impl Console {
         let rate = self.images as f64 / self.clock.elapsed().as_secs_f64().max(1e-3);
         let left = bar.length().unwrap_or(0).saturating_sub(bar.position()) as f64 / rate.max(1e-9);
         bar.set_message(format!(
-            "epoch {epoch}/{}  loss {loss:.3}  {rate:.0} images/s  {} left",
+            "epoch {epoch}/{}  loss {loss:.3}  {}  {} left",
             self.epochs,
+            speed(rate),
             duration(left)
         ));
     }
@@ -88,11 +91,11 @@ impl Console {
             format!("  validation {}{}", val.headline(), if best { " (best)" } else { "" })
         });
         self.line(&format!(
-            "  {}  epoch {}/{}{loss}{val}  {:.0} images/s  {}",
+            "  {}  epoch {}/{}{loss}{val}  {}  {}",
             self.arm,
             record.epoch,
             self.epochs,
-            record.images_per_second,
+            speed(record.images_per_second),
             duration(record.seconds)
         ));
     }
@@ -167,5 +170,21 @@ impl Progress for Console {
             Event::ArmEnded { result } => self.ended(result),
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Images per second, with a decimal where whole numbers would say little.
+pub fn speed(rate: f64) -> String {
+    if rate < 10.0 { format!("{rate:.1} images/s") } else { format!("{rate:.0} images/s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::speed;
+
+    #[test]
+    fn slow_networks_have_a_decimal() {
+        assert_eq!(speed(0.4), "0.4 images/s");
+        assert_eq!(speed(1234.4), "1234 images/s");
     }
 }

@@ -13,6 +13,7 @@ use subband_train::{Scores, duration};
 
 use super::{print, print_json};
 use crate::args::{CorruptionArgs, RobustnessArgs};
+use crate::console::speed;
 use crate::device;
 use crate::failure::Failure;
 
@@ -115,7 +116,7 @@ impl Watch {
                 bar.set_position(((cell - 1) * self.images + done) as u64);
                 let rate = bar.position() as f64 / self.clock.elapsed().as_secs_f64().max(1e-3);
                 let left = bar.length().unwrap_or(0).saturating_sub(bar.position()) as f64 / rate.max(1e-9);
-                bar.set_message(format!("{cell}/{cells}  {condition}  {rate:.1} images/s  {} left", duration(left)));
+                bar.set_message(format!("{cell}/{cells}  {condition}  {}  {} left", speed(rate), duration(left)));
             }
             RobustnessEvent::Skipped { images } => {
                 let first = images.first().map_or("", |image| image.error.as_str());
