@@ -140,7 +140,8 @@ pub fn table(rows: &[Row]) -> Table {
             let adapters = if row.aux_params > 0 { format!(" + {}", row.aux_params) } else { String::new() };
             let names = [row.title.clone(), row.input.clone(), format!("{}{adapters}", row.params)];
             let names = if index == 0 { names } else { Default::default() };
-            let digits = [1, 1, 1, 1, 0, 0, 0];
+            let slow = usize::from(row.images_per_second < 10.0);
+            let digits = [1, 1, 1, 1, slow, 0, 0];
             let cells = row.values().into_iter().zip(digits).map(|(value, digits)| number(value, digits));
             table.row(names.into_iter().chain([row.side.name().to_string()]).chain(cells));
         }
