@@ -36,7 +36,7 @@ pub enum Command {
     /// Compare the teacher's and the student's features by frequency, layer for layer
     #[command(after_help = guide::SPECTRUM)]
     Spectrum(SpectrumArgs),
-    /// Count how many images a network with given weights classifies correctly
+    /// Measure a network with given weights: accuracy, of a segmentation network mIoU
     #[command(after_help = guide::EVAL)]
     Eval(Box<EvalArgs>),
     /// Measure how much a run's networks keep of their accuracy on corrupted images: mPC and rPC
@@ -171,7 +171,7 @@ pub struct DataArgs {
 pub enum DataCommand {
     /// Classes, images, sizes and damaged files of a data set
     Inspect {
-        /// Folder, or digits, cifar10, cifar100
+        /// Folder, or digits, cifar10, cifar100, or a recipe: what its [data] names
         data: PathBuf,
         /// Print one JSON object
         #[arg(long)]

@@ -113,7 +113,10 @@ impl From<TrainError> for Failure {
                 "correct the recipe or the --set; `subband plan RECIPE` checks one without training"
             }
             TrainError::BadOverride { .. } => "write --set section.key=value, for example --set train.epochs=2",
-            TrainError::Wiring(_) => "`subband taps NETWORK` lists taps, `subband plan RECIPE` checks a recipe",
+            TrainError::Wiring(ref message) if message.contains("tap") => {
+                "`subband taps NETWORK` lists taps, `subband plan RECIPE` checks a recipe"
+            }
+            TrainError::Wiring(_) => "`subband plan RECIPE` checks a recipe, `subband --help` lists the commands",
             TrainError::Robustness(_) => "`subband robustness --help` shows examples",
             TrainError::Write { .. } => "nothing that was there before is lost",
             TrainError::Read { .. } => "check that the file exists and may be read",
@@ -144,7 +147,11 @@ impl From<ModelError> for Failure {
             ModelError::UnknownCam { .. } => ("choose one of them with --method", USAGE),
             ModelError::Cam { .. } => ("take another class, another --tap or the other --method", USAGE),
             ModelError::UnknownPrefix { .. } => ("student.frozen takes beginnings of parameter names", USAGE),
-            _ => ("choose the network, the number of classes and the weights so that they belong together", USAGE),
+            _ => (
+                "choose the network, the number of classes (--classes, --class-names) and the weights so that they belong \
+                 together",
+                USAGE,
+            ),
         };
         Self { message: error.to_string(), help: help.into(), code, of_disk: false }
     }

@@ -137,6 +137,16 @@ impl Image {
         self.eight_bits().chunks_exact(self.channels).flat_map(pixel).collect()
     }
 
+    /// The image with the samples of another one-channel image of 8 bits and of its size as the fourth channel, itself
+    /// of 8 bits; `None` where that does not fit.
+    pub(crate) fn with_fourth_band(&self, band: &Self) -> Option<Self> {
+        let fits = self.channels == 4 && band.channels == 1 && (self.width, self.height) == (band.width, band.height);
+        let (Samples::U8(own), Samples::U8(band)) = (&self.samples, &band.samples) else { return None };
+        let pixels = own.as_chunks::<4>().0.iter().zip(band);
+        let samples = pixels.flat_map(|(pixel, band)| [pixel[0], pixel[1], pixel[2], *band]).collect();
+        fits.then(|| Self::from_parts(self.width, self.height, 4, Samples::U8(samples)))
+    }
+
     /// The fourth channel as an image of one; `None` of an image without it.
     pub fn fourth_band(&self) -> Option<Self> {
         fn fourth<T: Copy>(v: &[T]) -> Vec<T> {

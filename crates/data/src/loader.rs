@@ -87,7 +87,8 @@ pub struct LoaderConfig {
     /// Batches prepared ahead, from 1.
     pub prefetch: usize,
     /// Drop images that cannot be decoded instead of stopping. Their batch becomes smaller; a batch with no image
-    /// left is passed over (its step number with it).
+    /// left is passed over (its step number with it), and so is, with `shuffle`, one that shrank to a single image,
+    /// which batch normalisation cannot learn from.
     pub skip_corrupt: bool,
     /// The run's seed.
     pub seed: u64,
@@ -256,6 +257,9 @@ impl Source {
     fn batches(&self, epoch: usize, step: usize, indices: &[usize]) -> Result<Vec<Batch>, DataError> {
         let results: Vec<_> = indices.par_iter().map(|&index| self.sample(epoch, index)).collect();
         let kept = self.keep(indices, results)?;
+        if self.config.shuffle && kept.len() == 1 && indices.len() > 1 {
+            return Ok(Vec::new());
+        }
         let shapes = |p: &Prepared| (p.student.shape, p.teacher.as_ref().map(|t| t.shape));
         Ok(kept.chunk_by(|(_, a), (_, b)| shapes(a) == shapes(b)).map(|group| batch(step, group)).collect())
     }

@@ -4,10 +4,11 @@ use crate::cache::Cached;
 use crate::config::{DataConfig, DatasetKind, Filter, ViewConfig};
 use crate::geometry::{CropPlan, GeometryPlan};
 use crate::normalize::Normalize;
-use crate::pipeline::{Pipeline, ViewPlan};
+use crate::pipeline::{Pipeline, ViewPlan, zoomed};
 use crate::segmentation::{self, MaskSet};
 use crate::subset::{Subset, balanced, stratified};
 use crate::{DataError, Dataset, Digits, Folder, Loader, LoaderConfig, Progress, Task, cifar};
+use rayon::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -85,6 +86,26 @@ impl Splits {
     /// True when each pixel has a class: targets are masks.
     pub fn is_segmentation(&self) -> bool {
         self.task == Task::Segmentation
+    }
+
+    /// Reads every image and label file that training is judged by, so that a bad one is found before it and not after.
+    /// Data sets without label files are left to their loaders.
+    ///
+    /// # Errors
+    /// The first file that cannot be used, validation before test; none of damaged images that may be passed over.
+    pub fn check_labels(&self) -> Result<(), DataError> {
+        if !self.is_segmentation() {
+            return Ok(());
+        }
+        for dataset in self.validation.iter().chain([&self.test]) {
+            let found =
+                (0..dataset.len()).into_par_iter().filter_map(|index| dataset.load(index).err().map(|e| (index, e)));
+            let counts = |error: &DataError| !(self.loading.skip_corrupt && error.is_corrupt_sample());
+            if let Some((_, error)) = found.filter(|(_, error)| counts(error)).min_by_key(|(index, _)| *index) {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// A loader for evaluation: the data set's order, no augmentation, all samples.
@@ -278,18 +299,28 @@ impl DataConfig {
     ) -> Result<Pipeline, DataError> {
         let own = |view: &Option<ViewConfig>| view.as_ref().is_some_and(|v| v.photometric.is_some());
         let (resize, padding, flip) = (self.resize.clone(), self.crop_padding, self.flip);
+        let window = self.crop.filter(|_| crop.is_none()).map(|crop| crop.array());
+        let view = |own: &Option<ViewConfig>| self.view(own.as_ref(), size, native, window);
         Ok(Pipeline {
             filter: resize.as_ref().map_or(Filter::Bilinear, |r| r.filter),
             geometry: GeometryPlan { size, resize, crop, padding, flip },
-            student: self.view(self.student.as_ref(), size, native)?,
-            teacher: self.view(self.teacher.as_ref(), size, native)?,
+            student: view(&self.student)?,
+            teacher: view(&self.teacher)?,
             own_colours: own(&self.student) || own(&self.teacher),
             any_size: native,
             augment: true,
         })
     }
 
-    fn view(&self, own: Option<&ViewConfig>, size: [usize; 2], native: bool) -> Result<ViewPlan, DataError> {
+    /// What one network sees; `window` is the part that training crops where whole images are shown instead: a view's
+    /// own size is then that of the window, and the image is enlarged as much.
+    fn view(
+        &self,
+        own: Option<&ViewConfig>,
+        size: [usize; 2],
+        native: bool,
+        window: Option<[usize; 2]>,
+    ) -> Result<ViewPlan, DataError> {
         let (bands, channels) = self.bands_of(own);
         let default_name = match self.dataset {
             DatasetKind::Digits => "digits",
@@ -301,9 +332,13 @@ impl DataConfig {
         let named = own.and_then(|v| v.normalize.as_ref()).or(self.normalize.as_ref()).cloned();
         let normalization = named.unwrap_or_else(|| Normalize::named(default_name)).resolve(channels)?;
         let photometric = own.and_then(|v| v.photometric).or(self.photometric);
-        let (size, native) = match own.and_then(|v| v.size) {
-            Some(size) => (size.array(), false),
-            None => (size, native),
+        let (size, native) = match (own.and_then(|v| v.size).map(|size| size.array()), window) {
+            (None, _) => (size, native.then_some([1.0; 2])),
+            (Some(own), None) => (own, None),
+            (Some(own), Some(window)) => {
+                let zoom = [0, 1].map(|axis| own[axis] as f64 / window[axis] as f64);
+                (zoomed(size, zoom), native.then_some(zoom))
+            }
         };
         Ok(ViewPlan { bands, channels, size, native, photometric, normalization })
     }

@@ -17,10 +17,15 @@ pub(crate) struct ViewPlan {
     pub channels: usize,
     /// Height and width.
     pub size: [usize; 2],
-    /// Every image keeps its own size, and `size` is that of the first.
-    pub native: bool,
+    /// Every image comes at its own size times these factors, and `size` is that of the first.
+    pub native: Option<[f64; 2]>,
     pub photometric: Option<Photometric>,
     pub normalization: Normalization,
+}
+
+/// A size times a factor for each axis, to the nearest pixel.
+pub(crate) fn zoomed(size: [usize; 2], zoom: [f64; 2]) -> [usize; 2] {
+    [0, 1].map(|axis| ((size[axis] as f64 * zoom[axis]).round() as usize).max(1))
 }
 
 /// The values of one view of one sample.
@@ -51,7 +56,10 @@ struct Common<'a> {
 
 impl ViewPlan {
     fn values(&self, common: &Common, image: &Image, colours: Option<Stream>) -> Result<Values, DataError> {
-        let [height, width] = if self.native { [image.height(), image.width()] } else { self.size };
+        let [height, width] = match self.native {
+            Some(zoom) => zoomed([image.height(), image.width()], zoom),
+            None => self.size,
+        };
         let mut data = vec![0.0; self.channels * height * width];
         let whole = [0..height, 0..width];
         let covered = match common.mean_outside {
@@ -123,10 +131,15 @@ impl Pipeline {
         [self.teacher.channels, self.teacher.size[0], self.teacher.size[1]]
     }
 
-    /// True when every image goes to the networks at its own size, so that inputs may differ from one batch to the
+    /// True when every image goes to the networks at its own size (times a factor), so that inputs may differ from one batch to the
     /// next: evaluation with masks and without `resize`.
     pub fn keeps_sizes(&self) -> bool {
-        self.student.native
+        self.student.native.is_some()
+    }
+
+    /// True when a network sees the fourth band of an image alone.
+    pub fn shows_fourth_band_alone(&self) -> bool {
+        [&self.student, &self.teacher].iter().any(|view| view.bands == Bands::Thermal)
     }
 
     /// The same without anything random: evaluation.

@@ -85,8 +85,14 @@ fn measure(name: &str, maps: Maps, table: &str) {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let mut times: Vec<f64> = (0..=RUNS)
         .map(|step| {
-            let input =
-                StepInput { student: &student, teacher: &teacher, labels: labels.clone().into(), epoch: 1, step };
+            let input = StepInput {
+                student: &student,
+                teacher: &teacher,
+                labels: labels.clone().into(),
+                samples: &[],
+                epoch: 1,
+                step,
+            };
             let start = Instant::now();
             let terms = method.forward(&input).expect("shapes fit");
             let total = terms.into_iter().map(|t| t.value).reduce(|a, b| a + b).expect("a term per map");

@@ -88,8 +88,14 @@ fn measure(book: &ShapeBook, batch: usize, tables: Vec<String>, device: &Device)
         let mut times: Vec<f64> = (0..=steps)
             .map(|step| {
                 let student = features(&book.student, batch, &wanted.student, 1.3, device, true);
-                let input =
-                    StepInput { student: &student, teacher: &teacher, labels: labels.clone().into(), epoch: 1, step };
+                let input = StepInput {
+                    student: &student,
+                    teacher: &teacher,
+                    labels: labels.clone().into(),
+                    samples: &[],
+                    epoch: 1,
+                    step,
+                };
                 let start = Instant::now();
                 let terms = method.forward(&input).expect("shapes fit");
                 let total = terms.into_iter().map(|t| t.value).reduce(|a, b| a + b).expect("a term");

@@ -136,7 +136,7 @@ fn features(taps: [Feature; 2], s: f64) -> Features {
 
 fn loss(method: &str, book: &ShapeBook, student: &Features, teacher: &Features) -> Tensor<1> {
     let method = double(config(method).init(book, "pair", Stream::new(1), &device()).unwrap());
-    let input = StepInput { student, teacher, labels: labels(&[1, 3]).into(), epoch: 1, step: 1 };
+    let input = StepInput { student, teacher, labels: labels(&[1, 3]).into(), samples: &[], epoch: 1, step: 1 };
     method.forward(&input).unwrap().into_iter().map(|term| term.value).reduce(|a, b| a + b).unwrap()
 }
 

@@ -63,6 +63,8 @@ pub struct StepInput<'a> {
     pub teacher: &'a Features,
     /// True classes, on the same device.
     pub labels: Labels,
+    /// Number of each image of the batch in its data set, for what is drawn by sample; empty: its place in the batch.
+    pub samples: &'a [u64],
     /// Epoch, counted from 1.
     pub epoch: usize,
     /// Step of the run, counted from 1.
@@ -70,6 +72,11 @@ pub struct StepInput<'a> {
 }
 
 impl StepInput<'_> {
+    /// The number by which what is random for image `place` of the batch is drawn.
+    pub fn sample(&self, place: usize) -> u64 {
+        self.samples.get(place).copied().unwrap_or(place as u64)
+    }
+
     /// The feature at a tap of one side.
     pub fn feature(&self, method: &str, side: Side, tap: &str) -> Result<Feature, DistillError> {
         let features = match side {

@@ -105,7 +105,8 @@ fn step(student: &str, teacher: &str, size: [usize; 2]) {
             taps: seen.taps.into_iter().map(|(name, f)| (name, moved(f))).collect(),
         };
         let own = student.forward_with(images.clone(), Mode::Train, &wanted.student, Some(&noise)).unwrap();
-        let input = StepInput { student: &own, teacher: &seen, labels: truth(&book, size), epoch: 1, step: 1 };
+        let input =
+            StepInput { student: &own, teacher: &seen, labels: truth(&book, size), samples: &[], epoch: 1, step: 1 };
         let terms = method.forward(&input).unwrap_or_else(|error| panic!("{name}: {error}"));
         let total = terms.into_iter().map(|t| t.value).reduce(|a, b| a + b).unwrap();
         let value = total.clone().into_data().iter::<f64>().next().unwrap();

@@ -166,7 +166,8 @@ mod tests {
     fn loss(config: &AnyMethodConfig, book: &ShapeBook, s: Tensor<4>, t: Tensor<4>, labels: &Labels) -> Tensor<1> {
         let method = config.init(book, "arm/term", Stream::new(1), &device()).unwrap();
         let (student, teacher) = (features(s), features(t));
-        let input = StepInput { student: &student, teacher: &teacher, labels: labels.clone(), epoch: 1, step: 1 };
+        let input =
+            StepInput { student: &student, teacher: &teacher, labels: labels.clone(), samples: &[], epoch: 1, step: 1 };
         method.forward(&input).unwrap().into_iter().map(|term| term.value).reduce(|a, b| a + b).unwrap()
     }
 

@@ -116,9 +116,12 @@ impl Network {
     fn shape_mismatch(&self, mismatched: &[Mismatch], state: &StateDict) -> ModelError {
         let free = free_axes(self.graph());
         let remedy = if mismatched.iter().all(|m| free.iter().any(|(name, _)| *name == m.name)) {
-            let stem = if mismatched.iter().any(|m| m.name == free[0].0) { "input channels" } else { "classes" };
+            let stem = mismatched.iter().find(|m| m.name == free[0].0);
+            let (what, axis) = stem.map_or(("classes", 0), |_| ("input channels", 1));
+            let found = stem.or(mismatched.first()).and_then(|m| m.file.get(axis).copied()).unwrap_or_default();
             format!(
-                "; the file has another number of {stem}: build the network with it, or load what fits and train the rest"
+                "; the file has another number of {what}, {found}: build the network with it, or load what fits and train \
+                 the rest"
             )
         } else {
             guess(state).map(|guess| format!("; the file fits {guess}")).unwrap_or_default()

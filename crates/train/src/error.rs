@@ -86,7 +86,7 @@ pub enum TrainError {
         source: Box<subband_distill::DistillError>,
     },
     /// A file or folder could not be written. Files are written beside their place and renamed, so none is half-written.
-    #[error("cannot write {}: {source}; free some space or choose another folder with --out, then run again with --resume (no file is half-written)", path.display())]
+    #[error("cannot write {}: {source}; free some space or choose another folder with --out, then run again, a training with --resume (no file is half-written)", path.display())]
     Write {
         /// The file or folder.
         path: PathBuf,

@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::TrainError;
 
 fn temporary(path: &Path) -> PathBuf {
@@ -66,6 +68,17 @@ pub fn create_folder(path: &Path) -> Result<(), TrainError> {
 /// [`TrainError::Read`].
 pub fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
     fs::read(path).map_err(|source| TrainError::Read { path: path.to_path_buf(), source })
+}
+
+/// SHA-256 of a file's bytes, 64 hexadecimal digits.
+///
+/// # Errors
+/// [`TrainError::Read`].
+pub fn hash(path: &Path) -> Result<String, TrainError> {
+    let fail = |source| TrainError::Read { path: path.to_path_buf(), source };
+    let mut hash = Sha256::new();
+    std::io::copy(&mut File::open(path).map_err(fail)?, &mut hash).map_err(fail)?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -58,6 +58,8 @@ pub(crate) struct Sight<'a> {
     pub teacher: Option<&'a Features>,
     /// True classes.
     pub labels: &'a Labels,
+    /// Number of each image in its data set.
+    pub samples: &'a [u64],
     /// Epoch and optimiser step, from 1.
     pub time: (usize, usize),
 }
@@ -223,7 +225,13 @@ impl Learner {
         step: usize,
     ) -> Result<Vec<Part>, TrainError> {
         let (student, teacher) = (self.student(inputs, mode)?, self.teacher(inputs, teacher)?);
-        let sight = Sight { student: &student, teacher: teacher.as_ref(), labels: &inputs.labels, time: (epoch, step) };
+        let sight = Sight {
+            student: &student,
+            teacher: teacher.as_ref(),
+            labels: &inputs.labels,
+            samples: &inputs.noise.samples,
+            time: (epoch, step),
+        };
         let mut parts = Vec::new();
         for source in self.sources() {
             parts.extend(self.parts_of(source, &sight)?);
@@ -251,7 +259,8 @@ impl Learner {
         let student = &mutation::detached(mutation::Place::Method, sight.student.clone());
         #[cfg(not(test))]
         let student = sight.student;
-        let input = StepInput { student, teacher, labels: sight.labels.clone(), epoch, step };
+        let (labels, samples) = (sight.labels.clone(), sight.samples);
+        let input = StepInput { student, teacher, labels, samples, epoch, step };
         let terms = self.trainable.methods[index].forward(&input).map_err(|source| {
             TrainError::distill(format!("arm \"{}\", term \"{}\"", self.arm.name, term.name), source)
         })?;

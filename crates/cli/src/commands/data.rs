@@ -4,7 +4,7 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use subband_data::{DataConfig, DataError, DatasetKind, EvalSplit, Progress, Summary, cache_folder, summarize};
-use subband_train::Table;
+use subband_train::{Recipe, Table};
 
 use super::eval::data_config;
 use super::{print, print_json};
@@ -21,7 +21,10 @@ pub fn data(args: &DataArgs) -> Result<(), Failure> {
 
 /// Reads every image of every split.
 fn inspect(data: &Path, json: bool) -> Result<(), Failure> {
-    let config = data_config(&data.to_string_lossy());
+    let config = match data.extension().is_some_and(|ending| ending == "toml") {
+        true => Recipe::load(data, &[])?.data,
+        false => data_config(&data.to_string_lossy()),
+    };
     let mut summaries = BTreeMap::new();
     let mut last = None;
     for (name, split) in splits(&config)? {
@@ -74,15 +77,18 @@ fn describe(name: &str, summary: &Summary) -> String {
     if summary.sizes.len() > 6 {
         sizes.push(format!("and {} more", summary.sizes.len() - 6));
     }
-    let mut text = format!(
-        "{}  sizes (width x height)  {}\n  stored as  {}; {}\n  mean {}   deviation {}\n",
-        classes(name, summary),
-        sizes.join(", "),
-        list(&summary.channels, "channels"),
-        list(&summary.bits, "bits"),
-        numbers(&summary.mean),
-        numbers(&summary.std),
-    );
+    let mut text = classes(name, summary).to_string();
+    // Of images that cannot be read there is nothing to say.
+    if !sizes.is_empty() {
+        text += &format!(
+            "  sizes (width x height)  {}\n  stored as  {}; {}\n  mean {}   deviation {}\n",
+            sizes.join(", "),
+            list(&summary.channels, "channels"),
+            list(&summary.bits, "bits"),
+            numbers(&summary.mean),
+            numbers(&summary.std),
+        );
+    }
     if !summary.corrupt.is_empty() {
         text += &format!("  {} images cannot be used:\n", summary.corrupt.len());
         for skipped in summary.corrupt.iter().take(20) {

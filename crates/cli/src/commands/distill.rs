@@ -146,10 +146,11 @@ fn prompt_table(result: &PromptResult) -> Table {
 }
 
 fn title(summary: &RunSummary, label: &str) -> String {
-    let title = format!(
-        "{}: {label} on {} test images in per cent; the best epoch is chosen by validation",
-        summary.name, summary.test_images
-    );
+    let chosen = match summary.arms.iter().any(|arm| arm.best.val.is_some()) {
+        true => "the best epoch is chosen by validation",
+        false => "no validation images, so the last epoch counts as the best",
+    };
+    let title = format!("{}: {label} on {} test images in per cent; {chosen}", summary.name, summary.test_images);
     match summary.over_seeds.first() {
         None => title,
         Some(first) => {

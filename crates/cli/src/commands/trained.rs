@@ -55,7 +55,7 @@ fn class_names(args: &TrainedArgs) -> Result<Vec<String>, Failure> {
     let known = match text.as_str() {
         "camvid" => DatasetKind::Camvid.class_names(),
         "cityscapes" => DatasetKind::Cityscapes.class_names(),
-        "mfnet" => DatasetKind::Mfnet.class_names(),
+        "mfnet" | "msrs" => DatasetKind::Mfnet.class_names(),
         _ => None,
     };
     if let Some(known) = known {
@@ -70,6 +70,12 @@ fn class_names(args: &TrainedArgs) -> Result<Vec<String>, Failure> {
                 )
             })?;
             read.trim_end().lines().map(|line| line.trim().to_string()).collect()
+        }
+        false if !text.contains(',') => {
+            return Err(Failure::usage(
+                format!("--class-names {text}: there is no such file, and one name is no list"),
+                "write the names with commas, give a file with one a line, camvid, cityscapes, mfnet or msrs, or --classes N",
+            ));
         }
         false => text.split(',').map(|name| name.trim().to_string()).collect(),
     };

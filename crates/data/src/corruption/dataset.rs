@@ -9,19 +9,27 @@ use std::sync::Arc;
 /// The random numbers of a sample depend on the seed, the corruption, the severity and its place in the whole split
 /// alone ([`Corruption::stream`], [`Dataset::origin`]), so an image is corrupted in the same way in every choice of them.
 /// A teacher's image of its own is corrupted too, with the same stream, so that two views of equal size and channels get
-/// the same noise.
+/// the same noise. The fourth band of an image is another sensor's and stays as it is, but for
+/// [`Corrupted::with_fourth_band`].
 pub struct Corrupted {
     inner: Arc<dyn Dataset>,
     corruption: Corruption,
     severity: Severity,
     seed: u64,
     frost: Option<Arc<Frost>>,
+    fourth_band: bool,
 }
 
 impl Corrupted {
     /// `inner` under a corruption; `seed` is the run's.
     pub fn new(inner: Arc<dyn Dataset>, corruption: Corruption, severity: Severity, seed: u64) -> Self {
-        Self { inner, corruption, severity, seed, frost: None }
+        Self { inner, corruption, severity, seed, frost: None, fourth_band: false }
+    }
+
+    /// With the fourth band of images corrupted too, as an image of one channel: for networks that see it alone
+    /// ([`Pipeline::shows_fourth_band_alone`](crate::Pipeline::shows_fourth_band_alone)).
+    pub fn with_fourth_band(self, fourth_band: bool) -> Self {
+        Self { fourth_band, ..self }
     }
 
     /// With these pictures of frost in place of [`Frost::synthetic`].
@@ -32,6 +40,14 @@ impl Corrupted {
     fn corrupt(&self, index: usize, image: &Image) -> Result<Image, DataError> {
         // Before anything is drawn: not every field has a meaning for a small image.
         Corruption::check(&self.inner.describe(index), image)?;
+        let corrupted = self.colours(index, image)?;
+        let Some(band) = image.fourth_band().filter(|_| self.fourth_band) else { return Ok(corrupted) };
+        let band = self.colours(index, &band)?;
+        Ok(corrupted.with_fourth_band(&band).unwrap_or(corrupted))
+    }
+
+    /// The colours of an image corrupted.
+    fn colours(&self, index: usize, image: &Image) -> Result<Image, DataError> {
         let frost = self.frost.as_deref().unwrap_or(Frost::synthetic());
         let stream = self.corruption.stream(self.seed, self.inner.origin(index), self.severity);
         let fields = Fields::draw(self.corruption, self.severity, image, frost, stream);
@@ -197,6 +213,46 @@ mod tests {
                 fails(Arc::new(Flat { size: (100, 6), ..flat_images() }), ["flat 3", "100x6"]);
                 fails(Arc::new(Flat { size: (6, 100), ..flat_images() }), ["flat 3", "6x100"]);
             }
+        }
+    }
+
+    #[test]
+    fn the_fourth_band_is_corrupted_where_it_is_asked_for() {
+        struct Four;
+        impl Dataset for Four {
+            fn len(&self) -> usize {
+                1
+            }
+            fn classes(&self) -> &[String] {
+                &[]
+            }
+            fn label(&self, _: usize) -> Option<usize> {
+                None
+            }
+            fn describe(&self, _: usize) -> String {
+                "four".into()
+            }
+            fn load(&self, _: usize) -> Result<Sample, DataError> {
+                let samples = Samples::U8((0..34 * 33 * 4).map(|i| (i * 7 % 251) as u8).collect());
+                let student = Arc::new(Image::new("four", 34, 33, 4, samples)?);
+                Ok(Sample { student, teacher: None, target: Target::Class(0) })
+            }
+        }
+        let (clean, severity) = (Four.load(0).unwrap().student, Severity::ALL[2]);
+        for corruption in Corruption::ALL {
+            let seen = |band| {
+                let data = Corrupted::new(Arc::new(Four), corruption, severity, 7).with_fourth_band(band);
+                data.load(0).unwrap().student
+            };
+            let (kept, all) = (seen(false), seen(true));
+            assert!(kept.fourth_band() == clean.fourth_band() && kept.to_rgb8() == all.to_rgb8(), "{corruption}");
+            let band = clean.fourth_band().unwrap();
+            let stream = corruption.stream(7, 0, severity);
+            let fields = Fields::draw(corruption, severity, &band, Frost::synthetic(), stream);
+            assert!(all.fourth_band() == corruption.apply(&band, severity, &fields).ok(), "{corruption}");
+            // Without colour there is nothing to saturate.
+            let same = all.fourth_band() == clean.fourth_band();
+            assert_eq!(same, corruption == Corruption::Saturate, "{corruption}");
         }
     }
 }

@@ -31,7 +31,7 @@ fn pipeline(geometry: GeometryPlan) -> Pipeline {
         bands: Bands::All,
         channels: 3,
         size: geometry.size,
-        native: false,
+        native: None,
         photometric: None,
         normalization,
     };

@@ -10,7 +10,7 @@ fn pipeline(augment: bool) -> Pipeline {
         bands: Bands::All,
         channels: 1,
         size: [4, 5],
-        native: false,
+        native: None,
         photometric: None,
         normalization: Normalize::named("none").resolve(1).unwrap(),
     };

@@ -59,7 +59,7 @@ pub(crate) fn detect(root: &Path) -> Option<DatasetKind> {
     let rules = [
         (has("leftImg8bit") && has("gtFine"), DatasetKind::Cityscapes),
         // Before MFNet: lists beside `images/train` are those of other programs.
-        (!plain::splits(root).is_empty(), DatasetKind::Masks),
+        (plain::recognised(root), DatasetKind::Masks),
         (has("images") && has("labels") && has("train.txt"), DatasetKind::Mfnet),
         (has("train/vi") && has("train/Segmentation_labels"), DatasetKind::Msrs),
         (has("train") && has("trainannot"), DatasetKind::Camvid),

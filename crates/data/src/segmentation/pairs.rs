@@ -61,35 +61,62 @@ pub fn label_files(folder: &Path) -> Result<BTreeMap<String, PathBuf>, DataError
 pub fn matched(image_folder: &Path, label_folder: &Path) -> Result<Vec<Pair>, DataError> {
     let images = images(image_folder)?;
     let mut labels = label_files(label_folder)?;
-    let mut pairs = Vec::with_capacity(images.len());
+    let (mut pairs, mut alone) = (Vec::with_capacity(images.len()), Vec::new());
     for (stem, image) in images {
         match labels.remove(&stem) {
             Some(label) => pairs.push(Pair::new(image, label)),
-            None => return Err(missing_label(&label_folder.join(format!("{stem}.png")), &image)),
+            None => alone.push((stem, image)),
         }
     }
-    match labels.into_values().next() {
-        Some(label) => {
-            let folder = image_folder.display();
-            let reason = format!("{folder} holds no image of that name: add it, or take the label file away");
-            Err(DataError::label(&label, reason))
-        }
-        None => Ok(pairs),
+    if let Some((stem, image)) = alone.first() {
+        let rest = others(alone.iter().map(|(_, image)| name_of(image)), "so do the images");
+        let reason = format!("{}{rest}", needed_by(image));
+        return Err(DataError::label(&label_folder.join(format!("{stem}.png")), reason));
+    }
+    let Some(label) = labels.values().next() else { return Ok(pairs) };
+    let stem = label.file_stem();
+    let other = list(image_folder)?.1.into_iter().find(|file| file.file_stem() == stem);
+    let why = match other {
+        Some(file) => format!("holds no image of that name, and {} is neither JPEG nor PNG", name_of(&file)),
+        None => "holds no image of that name".to_string(),
+    };
+    let rest = others(labels.values().map(|label| name_of(label)), "the same holds for");
+    let reason = format!("{} {why}: add it, or take the label file away{rest}", image_folder.display());
+    Err(DataError::label(label, reason))
+}
+
+/// The names behind the first one, if there are some.
+fn others(names: impl Iterator<Item = String>, what: &str) -> String {
+    const SHOWN: usize = 10;
+    let names: Vec<String> = names.skip(1).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names[..names.len() - more].join(", ");
+    match (names.is_empty(), more) {
+        (true, _) => String::new(),
+        (_, 0) => format!("; {what} {shown}"),
+        (_, more) => format!("; {what} {shown} and {more} more"),
     }
 }
 
 /// The error for an image without a label file.
 pub fn missing_label(label: &Path, image: &Path) -> DataError {
-    let reason =
-        format!("it does not exist, and the image {} needs it: add it, or take the image away", image.display());
-    DataError::label(label, reason)
+    DataError::label(label, needed_by(image))
+}
+
+fn needed_by(image: &Path) -> String {
+    format!("it does not exist, and the image {} needs it: add it, or take the image away", image.display())
 }
 
 /// The stems that a list names, one a line: the first word of the line without folders, ending and `;`.
 pub fn listed(list: &Path) -> Result<Vec<String>, DataError> {
     let text = std::fs::read_to_string(list).map_err(|e| DataError::io("read", list, e))?;
     let first = |line: &str| line.split_whitespace().next().map(|word| word.trim_end_matches(';').to_string());
-    let stem = |word: String| Path::new(&word).file_stem().map(|s| s.to_string_lossy().into_owned());
+    // Only the ending of an image: names may hold dots of their own.
+    let stem = |word: String| {
+        let path = Path::new(&word);
+        let name = if is_image(path) { path.file_stem() } else { path.file_name() };
+        name.map(|name| name.to_string_lossy().into_owned())
+    };
     let names: Vec<String> = text.lines().filter_map(first).filter_map(stem).collect();
     if names.is_empty() {
         return Err(DataError::layout(list, "names no image: one name a line is expected"));

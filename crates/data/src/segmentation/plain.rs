@@ -5,6 +5,8 @@ use super::pairs::{self, Pair};
 use crate::DataError;
 use std::path::{Path, PathBuf};
 
+const SPLITS: [&str; 3] = ["train", "val", "test"];
+
 /// Names of the folder of label files.
 const LABELS: [&str; 2] = ["labels", "masks"];
 
@@ -16,12 +18,36 @@ fn folders(root: &Path, split: &str) -> Option<(PathBuf, PathBuf)> {
     split_first.into_iter().chain(split_last).find(|(images, labels)| images.is_dir() && labels.is_dir())
 }
 
+/// Whether a split lies there whole.
+pub fn recognised(root: &Path) -> bool {
+    SPLITS.iter().any(|split| folders(root, split).is_some())
+}
+
+/// The folder of images of a split, with or without labels.
+fn images(root: &Path, split: &str) -> Option<PathBuf> {
+    [root.join(split).join("images"), root.join("images").join(split)].into_iter().find(|folder| folder.is_dir())
+}
+
+/// The splits with images. One without labels is among them: its error is better than a split that changes its role
+/// because another one is not seen.
 pub fn splits(root: &Path) -> Vec<String> {
-    pairs::present(&["train", "val", "test"], |s| folders(root, s).is_some())
+    pairs::present(&SPLITS, |split| images(root, split).is_some())
 }
 
 pub fn pairs(root: &Path, split: &str) -> Result<Vec<Pair>, DataError> {
     let Some((images, labels)) = folders(root, split) else {
+        if let Some(images) = images(root, split) {
+            let labels = if images.ends_with("images") {
+                root.join(split).join("labels")
+            } else {
+                root.join("labels").join(split)
+            };
+            let remedy = format!(
+                "it holds the label PNGs of {} (`masks` does for `labels`): add it, or rename the folder of the images",
+                images.display()
+            );
+            return Err(DataError::MissingFolder { path: labels, remedy });
+        }
         let found = splits(root).join(", ");
         let found = if found.is_empty() { "no split".to_string() } else { found };
         let remedy = format!(

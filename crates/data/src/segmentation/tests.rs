@@ -117,6 +117,15 @@ fn training_without_resize_or_crop_wants_one_size() {
     let batch = batches(&splits.train_loader(2, false).unwrap()).remove(0);
     assert_eq!((batch.student.shape, batch.teacher.as_ref().unwrap().shape), ([2, 3, 4, 4], [2, 3, 8, 8]));
     assert!(masks(&batch).iter().all(|m| (m.width(), m.height()) == (4, 4)));
+    // Evaluation shows the whole image at the enlargement of the crops.
+    assert_eq!(splits.eval_pipeline.teacher_shape(), [3, 8, 12]);
+    let found = batches(&splits.eval_loader(&splits.test, 1).unwrap());
+    let shapes = |b: &Batch| (b.student.shape, b.teacher.as_ref().unwrap().shape);
+    assert_eq!(shapes(&found[0]), ([1, 3, 4, 6], [1, 3, 8, 12]));
+    assert_eq!(shapes(&found[1]), ([1, 3, 4, 5], [1, 3, 8, 10]));
+    let resized = DataConfig { resize: Some(ResizeConfig::to(Size { height: 6, width: 9 })), ..config };
+    let splits = resized.open(0).unwrap();
+    assert_eq!(shapes(&batches(&splits.eval_loader(&splits.test, 2).unwrap())[0]), ([2, 3, 6, 9], [2, 3, 12, 18]));
 }
 
 #[test]
@@ -205,6 +214,21 @@ fn faults_name_the_file_and_the_remedy() {
     check(&|_, c| c.classes = None, &["classes", "classes.txt"]);
     check(&|r, _| std::fs::remove_dir_all(r.join("val")).unwrap(), &["val/images", "found train"]);
     check(
+        &|r, _| std::fs::rename(r.join("train/images/0.png"), r.join("train/images/0.bmp")).unwrap(),
+        &["labels/0.png", "0.bmp is neither JPEG nor PNG"],
+    );
+    check(
+        &|r, _| (0..2).for_each(|i| std::fs::remove_file(r.join(format!("train/labels/{i}.png"))).unwrap()),
+        &["train/labels", "holds no label files"],
+    );
+    check(
+        &|r, _| ["x", "y"].iter().for_each(|n| save_image(&r.join(format!("train/images/{n}.png")), (6, 4))),
+        &["train/labels/x.png", "images/x.png", "so do the images y.png"],
+    );
+    // A split without labels is an error and not a split that is not there.
+    check(&|r, _| std::fs::rename(r.join("val/labels"), r.join("val/notes")).unwrap(), &["val/labels", "val/images"]);
+    check(&|r, _| save_image(&r.join("test/images/x.png"), (6, 4)), &["test/labels", "test/images", "rename"]);
+    check(
         &|r, _| save(&r.join("val/images/x.png"), ImageBuffer::from_pixel(1, 1, Luma([1_u8]))),
         &["val/labels/x.png"],
     );
@@ -219,6 +243,23 @@ fn faults_name_the_file_and_the_remedy() {
     save_mask(&jpeg, (6, 4), |_, _| 0);
     std::fs::copy(jpeg, label(root.path())).unwrap();
     assert!(super::tests::error(&config).contains("no PNG"));
+}
+
+#[test]
+fn labels_that_judge_are_checked_before_training() {
+    let (root, config) = write_masks(&[(6, 4), (6, 4)]);
+    let config = DataConfig { resize: Some(ResizeConfig::to(Size::square(4))), ..config };
+    let splits = config.open(0).unwrap();
+    splits.check_labels().unwrap();
+    save_mask(&root.path().join("val/labels/1.png"), (6, 4), |_, _| 7);
+    let error = config.open(0).unwrap().check_labels().unwrap_err().to_string();
+    assert!(error.contains("val/labels/1.png") && error.contains("label 7"), "{error}");
+    // An image that may be passed over is, a wrong label is not.
+    std::fs::write(root.path().join("val/images/0.png"), "hello").unwrap();
+    let error = config.open(0).unwrap().check_labels().unwrap_err().to_string();
+    assert!(error.contains("val/images/0.png"), "{error}");
+    let error = DataConfig { skip_corrupt: true, ..config }.open(0).unwrap().check_labels().unwrap_err().to_string();
+    assert!(error.contains("val/labels/1.png"), "{error}");
 }
 
 #[test]

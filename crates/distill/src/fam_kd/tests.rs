@@ -131,7 +131,14 @@ fn losses(method: &FamKd, [a, b, c]: [Tensor<4>; 3]) -> Vec<Tensor<1>> {
         ("stage2", wave([batch, 8, 4, 4], 0.9, 0.31)),
         ("pooled", wave([batch, 7, 1, 1], 0.4, 0.33)),
     ]);
-    let input = StepInput { student: &student, teacher: &teacher, labels: labels(&[0]).into(), epoch: 1, step: 1 };
+    let input = StepInput {
+        student: &student,
+        teacher: &teacher,
+        labels: labels(&[0]).into(),
+        samples: &[],
+        epoch: 1,
+        step: 1,
+    };
     method.forward(&input).unwrap().into_iter().map(|t| t.value).collect()
 }
 

@@ -137,8 +137,14 @@ mod tests {
         let mut student = student;
         student.logits = subband_models::Feature::Vector(student.scores() * -0.7);
         let term = |config: DistConfig| -> Vec<f64> {
-            let input =
-                StepInput { student: &student, teacher: &teacher, labels: labels(&[0]).into(), epoch: 1, step: 1 };
+            let input = StepInput {
+                student: &student,
+                teacher: &teacher,
+                labels: labels(&[0]).into(),
+                samples: &[],
+                epoch: 1,
+                step: 1,
+            };
             let terms = Dist { config }.forward(&input).unwrap();
             terms.into_iter().map(|t| scalar(t.value)).collect()
         };

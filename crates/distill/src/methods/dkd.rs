@@ -127,8 +127,14 @@ mod tests {
         let names = |alpha, beta| {
             let config = DkdConfig { alpha, beta, ..Default::default() };
             config.taps(&shapes).unwrap();
-            let input =
-                StepInput { student: &student, teacher: &teacher, labels: labels(&[0]).into(), epoch: 1, step: 1 };
+            let input = StepInput {
+                student: &student,
+                teacher: &teacher,
+                labels: labels(&[0]).into(),
+                samples: &[],
+                epoch: 1,
+                step: 1,
+            };
             let terms = Dkd { config }.forward(&input).unwrap();
             terms.into_iter().map(|term| term.name).collect::<Vec<_>>()
         };

@@ -155,7 +155,14 @@ mod tests {
 
     fn loss(method: &Ffl, student: Tensor<4>, teacher: Tensor<4>) -> Tensor<1> {
         let (student, teacher) = (features(&[("stage1", student)]), features(&[("stage1", teacher)]));
-        let input = StepInput { student: &student, teacher: &teacher, labels: labels(&[0]).into(), epoch: 1, step: 1 };
+        let input = StepInput {
+            student: &student,
+            teacher: &teacher,
+            labels: labels(&[0]).into(),
+            samples: &[],
+            epoch: 1,
+            step: 1,
+        };
         method.forward(&input).unwrap().remove(0).value
     }
 

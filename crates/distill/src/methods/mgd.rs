@@ -12,7 +12,7 @@
 //! channels instead, that for detection and segmentation places. The sum is over all elements of a sample: the weight is
 //! small (7e-5) because the loss is not a mean.
 //!
-//! M depends on the run's seed, the epoch, the step, the level and the sample's place in the batch, and on nothing else.
+//! M depends on the run's seed, the epoch, the step, the level and the sample, and on nothing else.
 use burn::prelude::*;
 use burn::tensor::TensorData;
 use burn::tensor::activation::relu;
@@ -163,7 +163,7 @@ impl Masks {
         let step = self.seed.at(input.epoch as u64).at(input.step as u64).at(level as u64);
         let count = shape[1] * shape[2] * shape[3];
         let sample = |sample: usize| {
-            let mut stream = step.at(sample as u64);
+            let mut stream = step.at(input.sample(sample));
             (0..count).map(move |_| if stream.chance(self.ratio) { 0.0_f32 } else { 1.0 })
         };
         let values: Vec<f32> = (0..n).flat_map(sample).collect();
@@ -215,7 +215,14 @@ mod tests {
 
     fn at(method: &Mgd, student: Tensor<4>, teacher: Tensor<4>, epoch: usize, step: usize) -> Tensor<1> {
         let (student, teacher) = (features(&[("stage1", student)]), features(&[("stage1", teacher)]));
-        let input = StepInput { student: &student, teacher: &teacher, labels: labels(&[0, 1]).into(), epoch, step };
+        let input = StepInput {
+            student: &student,
+            teacher: &teacher,
+            labels: labels(&[0, 1]).into(),
+            samples: &[],
+            epoch,
+            step,
+        };
         method.forward(&input).unwrap().remove(0).value
     }
 
@@ -233,8 +240,14 @@ mod tests {
             let loss = |method: &Mgd, student: Tensor<4>, teacher: Tensor<4>, mask: Tensor<4>| {
                 let (student, teacher) = {
                     let (own, other) = (features(&[("stage1", student)]), features(&[("stage1", teacher)]));
-                    let input =
-                        StepInput { student: &own, teacher: &other, labels: labels(&[0, 1]).into(), epoch: 1, step: 1 };
+                    let input = StepInput {
+                        student: &own,
+                        teacher: &other,
+                        labels: labels(&[0, 1]).into(),
+                        samples: &[],
+                        epoch: 1,
+                        step: 1,
+                    };
                     method.levels[0].maps("mgd", &input).unwrap()
                 };
                 scalar(method.generation[0].loss(student, teacher, mask))
@@ -264,10 +277,16 @@ mod tests {
     }
 
     fn drawn(kind: MgdMask, seed: u64, n: usize, epoch: usize, step: usize, level: usize) -> Vec<f64> {
+        let samples: Vec<u64> = (0..n as u64).collect();
+        drawn_for(&samples, kind, seed, epoch, step, level)
+    }
+
+    fn drawn_for(samples: &[u64], kind: MgdMask, seed: u64, epoch: usize, step: usize, level: usize) -> Vec<f64> {
         let masks = Masks { kind, ratio: 0.3, seed: Stream::new(seed) };
         let (student, teacher) = (features(&[]), features(&[]));
-        let input = StepInput { student: &student, teacher: &teacher, labels: labels(&[0]).into(), epoch, step };
-        values(masks.draw(&wave([n, 40, 6, 9], 0.1, 0.37), &input, level))
+        let input =
+            StepInput { student: &student, teacher: &teacher, labels: labels(&[0]).into(), samples, epoch, step };
+        values(masks.draw(&wave([samples.len(), 40, 6, 9], 0.1, 0.37), &input, level))
     }
 
     #[test]
@@ -279,6 +298,8 @@ mod tests {
             // A resumed run, another batch size: the same masks for the same samples.
             assert_eq!(drawn(kind, 1, 8, 2, 5, 0), first);
             assert_eq!(drawn(kind, 1, 3, 2, 5, 0), first[..3 * size]);
+            // A sample takes its mask along, to another place of a batch and to another micro-batch of the step.
+            assert_eq!(drawn_for(&[7, 2], kind, 1, 2, 5, 0), [&first[7 * size..], &first[2 * size..3 * size]].concat());
             for other in [
                 drawn(kind, 2, 8, 2, 5, 0),
                 drawn(kind, 1, 8, 3, 5, 0),

@@ -134,7 +134,8 @@ mod tests {
         let student = features(&[("stage1", first), ("stage2", wave([n, 3, 2, 2], 0.6, 0.43))]);
         let teacher = features(&[("stage1", wave([n, 4, 5, 7], 0.2, 0.37)), ("stage2", wave([n, 3, 2, 2], 0.9, 0.31))]);
         let labels = labels(&vec![0; n]);
-        let input = StepInput { student: &student, teacher: &teacher, labels: labels.into(), epoch: 1, step: 1 };
+        let input =
+            StepInput { student: &student, teacher: &teacher, labels: labels.into(), samples: &[], epoch: 1, step: 1 };
         method.forward(&input).unwrap().into_iter().map(|term| term.value).collect()
     }
 

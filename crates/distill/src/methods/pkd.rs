@@ -129,8 +129,14 @@ mod tests {
 
     fn value(method: &Pkd, student: Tensor<4>, teacher: Tensor<4>) -> Tensor<1> {
         let (student, teacher) = (features(&[("stage1", student)]), features(&[("stage1", teacher)]));
-        let input =
-            StepInput { student: &student, teacher: &teacher, labels: labels(&[0, 1]).into(), epoch: 1, step: 1 };
+        let input = StepInput {
+            student: &student,
+            teacher: &teacher,
+            labels: labels(&[0, 1]).into(),
+            samples: &[],
+            epoch: 1,
+            step: 1,
+        };
         method.forward(&input).unwrap().remove(0).value
     }
 

@@ -234,8 +234,14 @@ mod tests {
         let student = features(&[("stage1", shallow), ("stage2", deep)]);
         let teacher =
             features(&[("stage1.pre", wave([2, 5, 8, 8], 0.2, 0.37)), ("stage2.pre", wave([2, 6, 4, 4], 0.9, 0.31))]);
-        let input =
-            StepInput { student: &student, teacher: &teacher, labels: labels(&[0, 1]).into(), epoch: 1, step: 1 };
+        let input = StepInput {
+            student: &student,
+            teacher: &teacher,
+            labels: labels(&[0, 1]).into(),
+            samples: &[],
+            epoch: 1,
+            step: 1,
+        };
         method.forward(&input).unwrap().into_iter().map(|t| t.value).reduce(|a, b| a + b).unwrap()
     }
 

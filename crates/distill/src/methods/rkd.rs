@@ -190,8 +190,14 @@ mod tests {
         let names = |distance, angle| {
             let config = RkdConfig { distance, angle, ..Default::default() };
             config.taps(&shapes).unwrap();
-            let input =
-                StepInput { student: &student, teacher: &teacher, labels: labels(&[0]).into(), epoch: 1, step: 1 };
+            let input = StepInput {
+                student: &student,
+                teacher: &teacher,
+                labels: labels(&[0]).into(),
+                samples: &[],
+                epoch: 1,
+                step: 1,
+            };
             let method = config.init(&shapes, &Parameters::new(Stream::new(1), &device())).unwrap();
             let terms = method.forward(&input).unwrap();
             terms.into_iter().map(|term| term.name).collect::<Vec<_>>()

@@ -129,7 +129,14 @@ fn terms(method: &MonoAfkd, first: Tensor<4>, second: Tensor<4>) -> Vec<Term> {
     let teacher = features(&[("stage1", wave([n, 4, 8, 8], 0.2, 0.37)), ("stage2", wave([n, 6, 4, 4], 0.9, 0.31))]);
     let labels = labels(&vec![1; n]);
     method
-        .forward(&crate::StepInput { student: &student, teacher: &teacher, labels: labels.into(), epoch: 1, step: 1 })
+        .forward(&crate::StepInput {
+            student: &student,
+            teacher: &teacher,
+            labels: labels.into(),
+            samples: &[],
+            epoch: 1,
+            step: 1,
+        })
         .unwrap()
 }
 

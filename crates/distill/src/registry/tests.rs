@@ -47,7 +47,14 @@ fn every_method_runs_from_its_table() {
             let logits = (student.scores() * 0.5).detach().require_grad();
             student.logits = Feature::Vector(logits.clone());
             let labels = labels(&[1, 3, 0]);
-            let input = StepInput { student: &student, teacher: &teacher, labels: labels.into(), epoch: 1, step: 1 };
+            let input = StepInput {
+                student: &student,
+                teacher: &teacher,
+                labels: labels.into(),
+                samples: &[],
+                epoch: 1,
+                step: 1,
+            };
             let mut terms = method.forward(&input).unwrap();
             (k < terms.len()).then(|| (terms.swap_remove(k), leaves, logits))
         };
@@ -91,7 +98,8 @@ fn loss_and_gradients(name: &str, dtype: burn::tensor::DType) -> Vec<f64> {
     let mut teacher = features(&targets);
     teacher.logits = Feature::Vector(teacher.scores().cast(dtype));
     let labels = labels(&[1, 3, 0, 4, 2, 1]);
-    let input = StepInput { student: &student, teacher: &teacher, labels: labels.into(), epoch: 1, step: 1 };
+    let input =
+        StepInput { student: &student, teacher: &teacher, labels: labels.into(), samples: &[], epoch: 1, step: 1 };
     let terms = method.forward(&input).unwrap();
     let loss = terms.into_iter().map(|term| term.value).reduce(|a, b| a + b).unwrap();
     let mut all: Vec<f64> = loss.clone().into_data().iter::<f64>().collect();
@@ -175,8 +183,14 @@ fn a_student_tap_compared_twice_gives_parts_of_two_names() {
         let taps = "student_taps = ['stage1', 'stage1', 'stage1', 'stage2']\nteacher_taps = ['stage1', 'stage2', 'stage2', 'stage2']";
         let config = AnyMethodConfig::from_table(&table(&format!("method = '{method}'\n{taps}\n{keys}"))).unwrap();
         let method = config.init(&shapes(), "arm/term", Stream::new(1), &device()).unwrap();
-        let input =
-            StepInput { student: &student, teacher: &teacher, labels: labels(&[1, 3, 0]).into(), epoch: 1, step: 1 };
+        let input = StepInput {
+            student: &student,
+            teacher: &teacher,
+            labels: labels(&[1, 3, 0]).into(),
+            samples: &[],
+            epoch: 1,
+            step: 1,
+        };
         let names: Vec<String> = method.forward(&input).unwrap().into_iter().map(|term| term.name).collect();
         let expected: Vec<String> = match name {
             "compose" => [

@@ -99,7 +99,14 @@ fn tokens_teach_maps_and_maps_teach_tokens() {
             taps: [("stage1".to_string(), feature(shape, s, leaf))].into(),
         };
         let (own, seen) = (side(student, 1.3, true), side(teacher, 0.2, false));
-        let input = StepInput { student: &own, teacher: &seen, labels: labels(&[0, 1]).into(), epoch: 1, step: 1 };
+        let input = StepInput {
+            student: &own,
+            teacher: &seen,
+            labels: labels(&[0, 1]).into(),
+            samples: &[],
+            epoch: 1,
+            step: 1,
+        };
         let term = method.forward(&input).unwrap().remove(0);
         assert_eq!((term.name.as_str(), term.reaches.as_slice()), ("sfkd.stage1", ["stage1".to_string()].as_slice()));
         assert!(scalar(term.value.clone()) > 0.0);

@@ -53,9 +53,14 @@ pub(super) fn gradient(
     };
     let features = network.forward_hooked(images, Mode::Eval, &[], taps, &mut probe)?;
     let scores = scores(targets, &features.logits)?;
-    let gradients = total(&scores, features.logits).backward();
+    let unread = |tap: &String| error(&format!("the tap `{tap}`"), "the logits do not depend on it".into());
+    let total = total(&scores, features.logits);
+    if let (false, Some(tap)) = (total.is_tracked(), taps.first()) {
+        return Err(unread(tap));
+    }
+    let gradients = total.backward();
     let weighted = |tap: &String| {
-        let unread = || error(&format!("the tap `{tap}`"), "the logits do not depend on it".into());
+        let unread = || unread(tap);
         let (values, zeros) = probes.get(tap).ok_or_else(unread)?;
         let gradient = numbers(zeros.grad(&gradients).ok_or_else(unread)?);
         let shape @ [_, _, h, w] = values.dims();

@@ -8,7 +8,7 @@ use super::{families::formula, network, strings, wave};
 use crate::builder::{ConvArgs, GraphBuilder};
 use crate::graph::{Graph, Init};
 use crate::zoo::{Build, vit};
-use crate::{Cam, CamTarget, HeatMap, ModelError, Network, StateDict};
+use crate::{Cam, CamTarget, HeatMap, ModelError, Network, NetworkConfig, StateDict};
 
 #[derive(Deserialize)]
 struct Case {
@@ -144,6 +144,11 @@ fn what_cannot_be_explained_is_named() {
         let error = fails(&net, &["stge3"], &[class(1)], "did you mean `stage3`?");
         assert!(matches!(error, ModelError::UnknownTap { .. }));
     }
+    // The auxiliary head is not on the way to the logits.
+    let pspnet = NetworkConfig::new("pspnet-resnet18-d8", 3, 4).init(Stream::new(1), &device).unwrap();
+    let all = CamTarget::Pixels { class: 1, height: 16, width: 16, mask: vec![true; 256] };
+    let error = Cam::Grad.maps(&pspnet, x.clone(), &strings(&["aux"]), &[all]).unwrap_err();
+    assert!(error.to_string().contains("the tap `aux`: the logits do not depend on it"), "{error}");
     let error = "grad-kam".parse::<Cam>().unwrap_err();
     assert!(error.to_string().contains("`grad-kam` (did you mean `grad-cam`?); there are grad-cam, ablation-cam"));
     assert!(Cam::ALL.iter().all(|cam| cam.to_string().parse::<Cam>().unwrap() == *cam));

@@ -1,4 +1,6 @@
 //! `run.json`: which program ran where.
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Versions, seed, device and machine of a run.
@@ -27,6 +29,9 @@ pub struct RunInfo {
     pub started: u64,
     /// How often the run was continued.
     pub resumed: usize,
+    /// SHA-256 of each weight, prompt and token file that the recipe names, by its path there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 impl RunInfo {
@@ -47,6 +52,7 @@ impl RunInfo {
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             started: now.map_or(0, |time| time.as_secs()),
             resumed,
+            files: BTreeMap::new(),
         }
     }
 }

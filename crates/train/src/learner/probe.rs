@@ -59,8 +59,8 @@ impl Probe {
     /// The parts of one source on leaves of their own, and these leaves.
     pub fn parts(&self, source: Source) -> Result<(Vec<Part>, Features), TrainError> {
         let leaves = leaves(&self.student);
-        let (teacher, labels) = (self.teacher.as_ref(), &self.inputs.labels);
-        let sight = Sight { student: &leaves, teacher, labels, time: self.time };
+        let (teacher, labels, samples) = (self.teacher.as_ref(), &self.inputs.labels, &self.inputs.noise.samples);
+        let sight = Sight { student: &leaves, teacher, labels, samples, time: self.time };
         Ok((self.learner.parts_of(source, &sight)?, leaves))
     }
 

@@ -62,7 +62,7 @@ impl Plan {
     }
 
     fn arm_table(&self) -> Table {
-        let header = ["arm", "task weight", "terms", "adapter parameters", "state memory", "steps"];
+        let header = ["arm", "task weight", "terms", "adapter parameters", "weights + optimiser", "steps"];
         let title = match self.seeds.len() {
             0 => "Arms".to_string(),
             n => format!("Arms, each trained {n} times, with the seeds {}", join(&self.seeds)),

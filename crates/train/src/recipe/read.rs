@@ -43,7 +43,8 @@ impl Recipe {
         for text in overrides {
             overrides::apply(&mut root, text)?;
         }
-        let reader = Reader { text };
+        let overridden = overrides.iter().filter_map(|text| Some(text.split_once('=')?.0.trim())).collect();
+        let reader = Reader { text, overridden };
         let recipe = reader.recipe(root, default_name)?;
         check::check(&recipe, &reader)?;
         Ok(recipe)
@@ -53,6 +54,8 @@ impl Recipe {
 /// Turns tables into structs, with errors that know where they are in the file.
 pub(super) struct Reader<'a> {
     text: &'a str,
+    /// Keys that `--set` gives: the file's lines say nothing of them.
+    overridden: Vec<&'a str>,
 }
 
 const ROOT_KEYS: [&str; 11] =
@@ -288,6 +291,10 @@ impl Reader<'_> {
 
     /// Line (from 1) of a dotted path in the file; `None` where the file does not have it (a default or an override).
     fn line(&self, path: &str) -> Option<usize> {
+        let below = |key: &&str| path.strip_prefix(*key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        if self.overridden.iter().any(below) {
+            return None;
+        }
         let root = DeTable::parse(self.text).ok()?;
         let mut span = None;
         let mut table = Some(root.get_ref());

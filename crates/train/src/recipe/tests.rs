@@ -191,7 +191,9 @@ fn errors_name_the_key_at_fault() {
         ("student.lora={rank=-2,targets=[\"qkv\"]}", "`student.lora.rank`"),
         ("student.lora={rank=2}", "`student.lora.targets`"),
         ("prompts.tokens=-1", "`prompts.tokens`: invalid value: integer `-1`, expected a whole number, 0 or more"),
-        ("prompts.steps=-1", "`prompts.steps` (line"),
+        // The file's line has another value.
+        ("prompts.steps=-1", "`prompts.steps`: invalid value"),
+        ("train.optimizer.lr=-1.0", "`train.optimizer.lr`: "),
         ("prompts.lr=0.1", "did you mean `optimizer.lr`?"),
         ("train.lr=0.1", "did you mean `optimizer.lr`?"),
         ("train.epochs=-1", "expected a whole number, 0 or more"),

@@ -73,26 +73,30 @@ pub(crate) struct Images {
     chosen: Option<Vec<usize>>,
     seed: u64,
     frost: FrostSource,
+    /// Whether a network sees the fourth band alone, which is then corrupted too.
+    fourth_band: bool,
     open: Open,
 }
 
 impl Images {
     /// The test images of a run.
     pub fn of_run(splits: &Splits, batch: usize, seed: u64, frost: FrostSource) -> Self {
+        let fourth_band = splits.eval_pipeline.shows_fourth_band_alone();
         let (dataset, splits) = (Arc::clone(&splits.test), splits.clone());
         let open: Open = Box::new(move |dataset| splits.eval_loader(&dataset, batch));
-        Self { dataset, chosen: None, seed, frost, open }
+        Self { dataset, chosen: None, seed, frost, fourth_band, open }
     }
 
     /// The images of a split.
     pub fn of_split(split: &EvalSplit, batch: usize, seed: u64, frost: FrostSource) -> Self {
+        let fourth_band = split.pipeline.shows_fourth_band_alone();
         let (dataset, split) = (Arc::clone(&split.dataset), split.clone());
         let open: Open = Box::new(move |dataset| {
             let mut split = split.clone();
             split.dataset = dataset;
             split.loader(batch)
         });
-        Self { dataset, chosen: None, seed, frost, open }
+        Self { dataset, chosen: None, seed, frost, fourth_band, open }
     }
 
     /// Some of them: those that `test_limit = limit` of a recipe with this seed takes. Each is corrupted as it is among
@@ -134,7 +138,7 @@ impl Images {
     pub fn under(&self, condition: Condition) -> Result<Loader, TrainError> {
         let mut dataset = Arc::clone(&self.dataset);
         if let Condition::Corrupted(corruption, severity) = condition {
-            let corrupted = Corrupted::new(dataset, corruption, severity, self.seed);
+            let corrupted = Corrupted::new(dataset, corruption, severity, self.seed).with_fourth_band(self.fourth_band);
             dataset = match &self.frost.pictures {
                 Some(pictures) => Arc::new(corrupted.with_frost(Arc::clone(pictures))),
                 None => Arc::new(corrupted),

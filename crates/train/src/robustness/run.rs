@@ -174,12 +174,12 @@ fn wanted(
     }
 }
 
-/// SHA-256 of a weight file.
+/// The first 16 bytes of a weight file's SHA-256.
 ///
 /// # Errors
 /// A file that cannot be read.
 pub(crate) fn weight_hash(file: &Path) -> Result<String, TrainError> {
-    Ok(hex(&Sha256::digest(files::read(file)?)))
+    Ok(files::hash(file)?.chars().take(32).collect())
 }
 
 /// The record of a measurement that has not begun. A network that was not chosen has no hash: what is there of it stays.

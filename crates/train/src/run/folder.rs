@@ -12,7 +12,10 @@ use crate::evidence::{ArmResult, ClassScores, PromptResult, RunInfo, RunSummary,
 use crate::recipe::{ArmRecipe, Recipe};
 use crate::{TrainError, files};
 
-/// Keys that may change between the sessions of a run, because no result depends on them.
+use super::named_files;
+
+/// Keys that may change between the sessions of a run, because no result depends on them (on the size of a batch in
+/// evaluation its figures do, in the last digits of single precision).
 const FREE: [&str; 10] = [
     "name",
     "arm",
@@ -64,7 +67,8 @@ impl Folder {
     pub fn open(path: &Path, recipe: &Recipe, device: &Device, resume: bool) -> Result<Self, TrainError> {
         let recipe_path = path.join("recipe.toml");
         let mut folder = Self { path: path.into(), recipe: recipe.clone(), done: Vec::new() };
-        let mut resumed = 0;
+        let (mut resumed, mut files_before) = (0, Default::default());
+        let files_now = named_files::hashes(&table_of(recipe))?;
         if Self::begun(path) {
             if !resume {
                 return Err(TrainError::FolderInUse { path: path.into() });
@@ -72,12 +76,13 @@ impl Folder {
             check_same(path, &recipe_path, recipe)?;
             let info = std::fs::read(path.join("run.json")).ok();
             let info = info.and_then(|bytes| serde_json::from_slice::<RunInfo>(&bytes).ok());
-            resumed = info.map_or(1, |info| info.resumed + 1);
+            (resumed, files_before) = info.map_or((1, files_before), |info| (info.resumed + 1, info.files));
         }
+        let named = named_files::same(path, files_before, files_now)?;
         folder.done = folder.examine()?;
         files::create_folder(path)?;
         files::write_atomic(&recipe_path, recipe.to_toml().as_bytes())?;
-        let info = RunInfo { seeds: recipe.seeds.clone(), ..RunInfo::new(recipe.seed, device, resumed) };
+        let info = RunInfo { seeds: recipe.seeds.clone(), files: named, ..RunInfo::new(recipe.seed, device, resumed) };
         write_json(&path.join("run.json"), &info)?;
         Ok(folder)
     }

@@ -23,6 +23,7 @@ mod arm;
 mod auto;
 mod closing;
 mod folder;
+mod named_files;
 mod nonfinite;
 mod progress;
 mod prompts;
@@ -75,6 +76,7 @@ pub fn run(recipe: &Recipe, options: RunOptions<'_>) -> Result<RunSummary, Train
     Plan::wire(&setup, &options.device)?;
     // A folder that is there was begun with this wiring.
     if !Folder::begun(&options.out_dir) {
+        setup.splits.check_labels()?;
         proof::wiring(&setup, &options.device)?;
     }
     let folder = Folder::open(&options.out_dir, recipe, &options.device, options.resume)?;

@@ -281,6 +281,25 @@ fn wiring_errors_come_before_anything_is_written() {
 }
 
 #[test]
+fn a_weight_file_that_changed_is_named_before_a_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let file = folder.path().join("weights.safetensors");
+    fs::write(&file, "one").unwrap();
+    let recipe = recipe(&[&format!("student.weights={:?}", file.display().to_string())]);
+    let open = |resume| super::folder::Folder::open(&out, &recipe, &Device::flex(), resume).map(|_| ());
+    open(false).unwrap();
+    open(true).unwrap();
+    let before = fs::read(out.join("run.json")).unwrap();
+    fs::write(&file, "two").unwrap();
+    let error = open(true).unwrap_err().to_string();
+    assert!(error.contains("weights.safetensors") && error.contains("--out"), "{error}");
+    assert_eq!(fs::read(out.join("run.json")).unwrap(), before);
+    fs::write(&file, "one").unwrap();
+    open(true).unwrap();
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_one_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");

@@ -157,12 +157,18 @@ fn block(values: Values, rows: &[f32], truth: &[u8], k: usize) -> (Vec<u8>, f64)
         if *label != Mask::IGNORED {
             loss += match values {
                 Values::Logits => negative_log(row, usize::from(*label)),
-                Values::Probabilities => row.get(usize::from(*label)).map_or(f64::NAN, |p| -f64::from(*p).ln()),
+                Values::Probabilities => row.get(usize::from(*label)).map_or(f64::NAN, |p| log_loss(*p)),
             };
         }
         best(row)
     });
     (each.collect(), loss)
+}
+
+/// -ln p of a probability in single precision, in which small ones become 0: no more than that of the smallest number
+/// that is left, 87.3.
+fn log_loss(p: f32) -> f64 {
+    -f64::from(p.clamp(f32::MIN_POSITIVE, f32::INFINITY)).ln()
 }
 
 /// The class of the largest value, the first among equals; none of the classes where a value is not a number.
@@ -177,4 +183,16 @@ pub(crate) fn best(row: &[f32]) -> u8 {
         }
     }
     u8::try_from(best).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::log_loss;
+
+    #[test]
+    fn a_probability_that_vanished_has_a_finite_loss() {
+        assert_eq!(log_loss(0.5), std::f64::consts::LN_2);
+        assert!((log_loss(0.0) - 87.336).abs() < 1e-2 && log_loss(0.0) == log_loss(1e-45));
+        assert!(log_loss(f32::NAN).is_nan());
+    }
 }

@@ -28,6 +28,13 @@ fn camvid_lists_choose_and_order() {
     save_mask(&root.path().join("trainannot/z.png"), (5, 3), |x, _| 10 + (x % 2) as u8);
     let batch = batches(&split.loader(2).unwrap()).remove(0);
     assert_eq!(masks(&batch)[0].labels()[..2], [10, 255]);
+    // Dots of a name are no ending.
+    for folder in ["train", "trainannot"] {
+        let folder = root.path().join(folder);
+        std::fs::copy(folder.join("y.png"), folder.join("y.1.png")).unwrap();
+    }
+    std::fs::write(&list, "y.1\n").unwrap();
+    assert!(config.open_split("train", 0).unwrap().dataset.describe(0).ends_with("y.1.png"));
     std::fs::write(&list, "q.png").unwrap();
     let error = config.open_split("train", 0).err().unwrap().to_string();
     assert!(error.contains("train.txt") && error.contains("\"q\""), "{error}");

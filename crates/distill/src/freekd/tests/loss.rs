@@ -71,7 +71,14 @@ fn teacher() -> Features {
 
 fn losses(method: &FreeKd, [a, b]: [Tensor<4>; 2]) -> Vec<Tensor<1>> {
     let student = features(&[("stage1", a), ("stage2", b)]);
-    let input = StepInput { student: &student, teacher: &teacher(), labels: labels(&[0, 1]).into(), epoch: 1, step: 1 };
+    let input = StepInput {
+        student: &student,
+        teacher: &teacher(),
+        labels: labels(&[0, 1]).into(),
+        samples: &[],
+        epoch: 1,
+        step: 1,
+    };
     method.forward(&input).unwrap().into_iter().map(|t| t.value).collect()
 }
 

@@ -111,7 +111,14 @@ fn what_does_not_fit_is_explained() {
     let text = message(&format!("{maps}own_classifier = true"));
     assert!(text.contains("own_classifier") && text.contains("4x4"), "{text}");
     let student = features(&[("pooled", wave([2, 8, 1, 1], 0.3, 0.41))]);
-    let input = StepInput { student: &student, teacher: &student, labels: labels(&[0, 1]).into(), epoch: 1, step: 1 };
+    let input = StepInput {
+        student: &student,
+        teacher: &student,
+        labels: labels(&[0, 1]).into(),
+        samples: &[],
+        epoch: 1,
+        step: 1,
+    };
     let good = book(&[("pooled", &[8, 1, 1])], &[("pooled", &[8, 1, 1])]);
     let made = double(FdCmkdConfig::default().init(&good, &Parameters::new(Stream::new(2), &device())).unwrap());
     let names: Vec<String> = made.forward(&input).unwrap().into_iter().map(|t| t.name).collect();

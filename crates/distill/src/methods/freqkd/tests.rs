@@ -164,7 +164,14 @@ fn one_term_per_pair_of_taps() {
     let method = config.init(&shapes, &Parameters::new(Stream::new(2), &device())).unwrap();
     let taps = |s| features(&[("stage1", wave([2, 4, 8, 8], s, 0.41)), ("stage2", wave([2, 4, 4, 4], s, 0.41))]);
     let (student, teacher) = (taps(1.3), taps(0.2));
-    let input = StepInput { student: &student, teacher: &teacher, labels: labels(&[0, 1]).into(), epoch: 1, step: 1 };
+    let input = StepInput {
+        student: &student,
+        teacher: &teacher,
+        labels: labels(&[0, 1]).into(),
+        samples: &[],
+        epoch: 1,
+        step: 1,
+    };
     let terms = method.forward(&input).unwrap();
     let names: Vec<&str> = terms.iter().map(|t| t.name.as_str()).collect();
     assert_eq!(names, ["freqkd.stage1", "freqkd.stage2"]);
@@ -180,7 +187,14 @@ fn the_composition_from_pieces_is_the_same() {
     let composed = composed.init(&shapes, &Parameters::new(Stream::new(2), &device())).unwrap();
     let (s, t) = inputs([9, 12]);
     let (student, teacher) = (features(&[("stage1", s.clone())]), features(&[("stage1", t.clone())]));
-    let input = StepInput { student: &student, teacher: &teacher, labels: labels(&[0, 1]).into(), epoch: 1, step: 1 };
+    let input = StepInput {
+        student: &student,
+        teacher: &teacher,
+        labels: labels(&[0, 1]).into(),
+        samples: &[],
+        epoch: 1,
+        step: 1,
+    };
     let sum: f64 = composed.forward(&input).unwrap().into_iter().map(|term| scalar(term.value)).sum();
     let own = scalar(loss(&method(&FreqKdConfig::default(), [4, 9, 12], [4, 9, 12]), s, t));
     assert!((sum - own).abs() < 1e-13, "{sum} for {own}");

@@ -140,7 +140,14 @@ fn files_come_back_and_a_step_runs_with_them() {
     let student = features(&[("stage1", f32([2, 2, 4, 5], 1.3)), ("stage2", f32([2, 4, 3, 3], 0.4))]);
     let teacher = features(&[("stage1", f32([2, 3, 4, 5], 0.2)), ("stage2", f32([2, 5, 2, 2], 0.9))]);
     let at = |step| {
-        let input = StepInput { student: &student, teacher: &teacher, labels: labels(&[0, 1]).into(), epoch: 1, step };
+        let input = StepInput {
+            student: &student,
+            teacher: &teacher,
+            labels: labels(&[0, 1]).into(),
+            samples: &[],
+            epoch: 1,
+            step,
+        };
         let terms = method.forward(&input).unwrap();
         assert_eq!(terms.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["maskd.stage1", "maskd.stage2"]);
         terms.into_iter().map(|t| scalar(t.value)).collect::<Vec<_>>()
@@ -198,8 +205,14 @@ fn the_adapters_get_their_gradient_from_the_whole_method() {
     let student = features(&[("stage1", wave([2, 2, 4, 5], 1.3, 0.41)), ("stage2", wave([2, 4, 3, 3], 0.4, 0.41))]);
     let teacher = features(&[("stage1", wave([2, 3, 4, 5], 0.2, 0.37)), ("stage2", wave([2, 5, 2, 2], 0.9, 0.37))]);
     let loss = |m: &Maskd| {
-        let input =
-            StepInput { student: &student, teacher: &teacher, labels: labels(&[0, 1]).into(), epoch: 1, step: 1 };
+        let input = StepInput {
+            student: &student,
+            teacher: &teacher,
+            labels: labels(&[0, 1]).into(),
+            samples: &[],
+            epoch: 1,
+            step: 1,
+        };
         m.forward(&input).unwrap().into_iter().map(|t| t.value).reduce(|a, b| a + b).unwrap()
     };
     let error = parameter_gradient_error(method, loss);
@@ -223,6 +236,12 @@ fn checkpoints_of_the_released_code_are_understood() {
     weights::write_safetensors(&path, &entries.into_iter().collect()).unwrap();
     let read = read_tokens(&path, &["stage4".into()], &parameters()).unwrap();
     assert_eq!(state(&read[0], 0), own);
+    // That for segmentation: the module alone, without weights of its tokens.
+    let alone = folder.join("alone.safetensors");
+    let token = [("mask_token".to_string(), own["map"].clone())];
+    weights::write_safetensors(&alone, &token.into_iter().collect()).unwrap();
+    let read = read_tokens(&alone, &["decoder".into()], &parameters()).unwrap();
+    assert_eq!(state(&read[0], 0), [("map".to_string(), own["map"].clone())].into());
     let error = read_tokens(&path, &["a".into(), "b".into()], &parameters()).unwrap_err().to_string();
     assert!(error.contains("1 taps") && error.contains("a, b"), "{error}");
     std::fs::remove_dir_all(folder).unwrap();

@@ -7,7 +7,8 @@
 //!
 //! The file is safetensors, as that of FreeKD's prompts with the one set `map`: `TAP.map` holds the tokens `[T, C]`,
 //! `TAP.weighting.first.weight` and so on the weighting, and `config` the line `transform = "none"` as bytes. Checkpoints
-//! of the released code (`mask_modules.K.mask_token`, `mask_modules.K.prob.0.weight`, ..) are understood too.
+//! of the released code (`mask_modules.K.mask_token`, `mask_modules.K.prob.0.weight`, ..; that for segmentation has one
+//! module, `mask_token`) are understood too.
 use std::path::Path;
 
 use burn::module::Param;
@@ -184,7 +185,11 @@ fn tokens_of(tap: &str, entries: &StateDict, parameters: &Parameters) -> Result<
 /// The entries of a checkpoint of the released code under the names of this one; `None` if it is not one.
 fn released(entries: &StateDict, taps: &[String]) -> Option<Result<StateDict, String>> {
     let part = |name: &str| {
-        let (number, rest) = name.rsplit_once("mask_modules.")?.1.split_once('.')?;
+        // The code for segmentation saves one module alone.
+        let (number, rest) = match name.rsplit_once("mask_modules.") {
+            Some((_, behind)) => behind.split_once('.')?,
+            None => ("0", name),
+        };
         let rest = match rest {
             "mask_token" => "map",
             "prob.0.weight" => "weighting.first.weight",

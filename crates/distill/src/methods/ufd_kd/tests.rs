@@ -13,7 +13,14 @@ fn method(config: UfdKdConfig, student: &[usize; 3], teacher: &[usize; 3]) -> Uf
 /// All four terms of a method.
 fn terms(method: &UfdKd, student: Tensor<4>, teacher: Tensor<4>) -> Vec<Term> {
     let (student, teacher) = (features(&[("stage2", student)]), features(&[("stage2", teacher)]));
-    let input = StepInput { student: &student, teacher: &teacher, labels: labels(&[0]).into(), epoch: 1, step: 1 };
+    let input = StepInput {
+        student: &student,
+        teacher: &teacher,
+        labels: labels(&[0]).into(),
+        samples: &[],
+        epoch: 1,
+        step: 1,
+    };
     method.forward(&input).unwrap()
 }
 

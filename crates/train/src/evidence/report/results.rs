@@ -67,10 +67,10 @@ fn note(run: &Run) -> String {
         _ => labels.concat(),
     };
     let mut note = format!(
-        "<p class=\"note\">{} in per cent, differences in percentage points. “Best epoch” is chosen by {} on the \
-         validation images, never by the test images. Adapters exist only during training.{}{}",
+        "<p class=\"note\">{} in per cent, differences in percentage points. {} Adapters exist only during \
+         training.{}{}",
         capital(&labels),
-        run.primary().label,
+        chosen(run),
         run.protocol.as_deref().map(counted_by).unwrap_or_default(),
         chance(run)
     );
@@ -79,6 +79,18 @@ fn note(run: &Run) -> String {
         let _ = write!(note, " {} training images could not be decoded and were left out.", grouped(skipped));
     }
     note + "</p>"
+}
+
+/// How the best epoch was found.
+fn chosen(run: &Run) -> String {
+    let epochs = || run.arms.iter().chain(&run.teacher).flat_map(|arm| &arm.epochs);
+    match epochs().next().is_some() && epochs().all(|epoch| epoch.val.is_empty()) {
+        true => "There are no validation images: the last epoch counts as the best, nothing was chosen.".into(),
+        false => format!(
+            "“Best epoch” is chosen by {} on the validation images, never by the test images.",
+            run.primary().label
+        ),
+    }
 }
 
 /// Under which protocol pixels were counted.

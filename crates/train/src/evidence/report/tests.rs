@@ -51,6 +51,23 @@ fn finished() -> tempfile::TempDir {
     folder
 }
 
+#[test]
+fn without_validation_images_nothing_was_chosen() {
+    let folder = finished();
+    assert!(page(folder.path()).contains("is chosen by top-1 on the validation images"));
+    for arm in ["student-alone", "kd"] {
+        let path = folder.path().join("arms").join(arm).join("metrics.jsonl");
+        let lines = fs::read_to_string(&path).unwrap();
+        let lines = lines.lines().map(|line| match line.split_once("\"val\":") {
+            Some((before, after)) => format!("{before}\"val\":null{}\n", after.split_once('}').unwrap().1),
+            None => format!("{line}\n"),
+        });
+        fs::write(&path, lines.collect::<String>()).unwrap();
+    }
+    let html = page(folder.path());
+    assert!(html.contains("There are no validation images: the last epoch counts") && !html.contains("is chosen by"));
+}
+
 fn page(folder: &Path) -> String {
     fs::read_to_string(write_report(folder).unwrap()).unwrap()
 }
