@@ -171,7 +171,7 @@ pub struct DataArgs {
 pub enum DataCommand {
     /// Classes, images, sizes and damaged files of a data set
     Inspect {
-        /// Folder, or digits, cifar10, cifar100, or a recipe: what its [data] names
+        /// Folder, or digits, cifar10, cifar100, or a recipe, whose data are then read
         data: PathBuf,
         /// Print one JSON object
         #[arg(long)]
