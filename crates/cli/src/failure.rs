@@ -169,14 +169,15 @@ impl From<DataError> for Failure {
         let (help, code) = match &error {
             DataError::MissingFolder { .. } | DataError::Layout { .. } => (
                 "an image folder holds train/<class>/* and val/<class>/*, one with masks train/images/* and \
-                 train/labels/*; `subband data inspect DIR` looks into one",
+                 train/labels/*; `subband data inspect DIR` looks into one; of a run whose data set was moved, --data DIR \
+                 says where it is",
                 USAGE,
             ),
             DataError::Image { .. } => {
                 ("remove or replace the file, or set data.skip_corrupt=true to pass over such files", FAILED)
             }
             DataError::Label { .. } => ("correct the file; `subband data inspect` lists all such files", USAGE),
-            DataError::Size { .. } => ("for example --set data.resize=32", USAGE),
+            DataError::Size { .. } => ("for example --set data.resize=32; with masks `crop` does as well", USAGE),
             DataError::Config { .. } | DataError::Channels { .. } => ("correct the recipe's [data] table", USAGE),
             DataError::Corruption { .. } => {
                 ("images are corrupted at their own size: 32x32 pixels or more; severities are 1 to 5", USAGE)

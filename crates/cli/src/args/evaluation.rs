@@ -9,7 +9,7 @@ use super::ComputeArgs;
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Run folder: network, weights, data with their preparation and way of evaluation are taken from it
-    #[arg(long, value_name = "DIR", required_unless_present = "network", conflicts_with_all = ["network", "weights", "data", "classes", "normalize", "channels", "resize", "corruptions", "severities", "frost"])]
+    #[arg(long, value_name = "DIR", required_unless_present = "network", conflicts_with_all = ["network", "weights", "classes", "normalize", "channels", "resize", "corruptions", "severities", "frost"])]
     pub run: Option<PathBuf>,
     /// Which network of the run: an arm's name, or teacher; not needed if there is one arm
     #[arg(long, value_name = "NAME", requires = "run")]
@@ -24,7 +24,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     /// Image folder with SPLIT/CLASS/IMAGE inside, a data set with masks (CamVid, Cityscapes, MFNet, MSRS, or
-    /// SPLIT/images beside SPLIT/labels), or digits, cifar10, cifar100
+    /// SPLIT/images beside SPLIT/labels), or digits, cifar10, cifar100; with --run where its data set lies now
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Which split: the folder's name, or train or test; default val, of a run its test images
@@ -89,6 +89,9 @@ pub struct RobustnessArgs {
     /// Only this network: an arm's name, or teacher; may be repeated
     #[arg(long, value_name = "NAME")]
     pub arm: Vec<String>,
+    /// Where the run's data set lies, if it is no longer where the recipe says, seen from here
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// What is done to the images; default the benchmark at all severities.
     #[command(flatten)]
     pub corruptions: CorruptionArgs,

@@ -39,6 +39,7 @@ fn of_run(args: &EvalArgs, run: &Path, device: &Device) -> Result<(), Failure> {
     let network = RunNetwork::open(run, args.arm.as_deref(), args.last, device)?;
     let recipe = network.recipe();
     let mut data = recipe.data.clone();
+    data.path = args.data.clone().or(data.path);
     data.test_limit = args.limit.or(data.test_limit);
     data.skip_corrupt |= args.skip_corrupt;
     // Every image is read once.

@@ -29,6 +29,7 @@ pub fn robustness(args: &RobustnessArgs) -> Result<(), Failure> {
     let options = RobustnessOptions {
         grid,
         arms: args.arm.clone(),
+        data: args.data.clone(),
         limit: args.limit,
         frost,
         force: args.force,

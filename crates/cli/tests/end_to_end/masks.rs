@@ -106,4 +106,17 @@ fn the_figures_of_a_run_are_found_again() {
     assert_eq!(of_run(&["--arm", "kd", "--limit", "1"])["images"], 1);
     let error = |more: &[&str]| refused(2, &[&["eval", "--run", &out], more].concat());
     assert!(error(&[]).contains("choose one with --arm") && error(&["--arm", "CWD"]).contains("\"CWD\""));
+    // A recipe says more of its data than the folder does.
+    let inspected = succeeds(&["data", "inspect", &recipe]);
+    assert!(inspected.contains("train: ") && inspected.contains("Input to a network: 3"), "{inspected}");
+    // The data set was moved.
+    let moved = place.path("moved");
+    std::fs::rename(&data, &moved).unwrap();
+    let gone = error(&["--arm", "kd"]);
+    assert!(gone.contains("there is no folder") && gone.contains("--data"), "{gone}");
+    assert_eq!(of_run(&["--arm", "kd", "--data", &moved]), kd);
+    let little = ["robustness", &out, "--arm", "KD", "--limit", "1", "--corruptions", "contrast", "--severities", "1"];
+    let gone = refused(2, &little);
+    assert!(gone.contains("there is no folder"), "{gone}");
+    assert!(succeeds(&[&little[..], &["--quiet", "--data", &moved]].concat()).contains("contrast"));
 }

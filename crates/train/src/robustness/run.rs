@@ -24,6 +24,8 @@ pub struct RobustnessOptions<'a> {
     pub grid: CorruptionGrid,
     /// Names of arms (all seeds of one), of trainings (`KD, seed 2`) or of their folders, `teacher`; empty: all.
     pub arms: Vec<String>,
+    /// Where the run's data set lies now; `None`: where its recipe says.
+    pub data: Option<PathBuf>,
     /// Only this many test images.
     pub limit: Option<usize>,
     /// What frost is made of.
@@ -47,7 +49,9 @@ pub fn robustness(run: &Path, options: RobustnessOptions<'_>) -> Result<Robustne
     let recipe = recipe_of(run)?;
     let listed = listed(&recipe);
     let (wanted, mut left_out) = wanted(&recipe, run, &listed, &options.arms)?;
-    let setup = Setup::open(&recipe)?;
+    let mut found = recipe.clone();
+    found.data.path = options.data.or(found.data.path);
+    let setup = Setup::open(&found)?;
     let knows = |network: &Trained| network.of.role == Role::Student || setup.teacher_knows_labels();
     let (chosen, strangers): (Vec<Trained>, Vec<Trained>) = wanted.into_iter().partition(knows);
     for network in strangers {

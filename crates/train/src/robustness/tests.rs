@@ -305,8 +305,16 @@ fn networks_are_chosen_before_their_files_are_read_and_unfinished_ones_are_marke
         let frost = FrostSource::open(None, &grid).unwrap();
         let arms = arms.iter().map(|arm| arm.to_string()).collect();
         let device = Device::flex();
-        let options =
-            RobustnessOptions { grid, arms, limit: None, frost, force: false, device, progress: &mut progress };
+        let options = RobustnessOptions {
+            grid,
+            arms,
+            data: None,
+            limit: None,
+            frost,
+            force: false,
+            device,
+            progress: &mut progress,
+        };
         let record = robustness(&out, options);
         record.map(|record| (record, told, skips))
     };
