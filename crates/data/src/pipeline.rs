@@ -131,8 +131,8 @@ impl Pipeline {
         [self.teacher.channels, self.teacher.size[0], self.teacher.size[1]]
     }
 
-    /// True when every image goes to the networks at its own size (times a factor), so that inputs may differ from one batch to the
-    /// next: evaluation with masks and without `resize`.
+    /// True when every image goes to the networks at its own size (or that times a factor), so that inputs may differ
+    /// from one batch to the next: evaluation with masks and without `resize`.
     pub fn keeps_sizes(&self) -> bool {
         self.student.native.is_some()
     }
