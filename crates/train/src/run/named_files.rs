@@ -1,6 +1,6 @@
 //! The files that a recipe names: weights, prompts, tokens. A path in a recipe says nothing of what is in the file, and
 //! a run that goes on with other contents would put two teachers into one table.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use toml::{Table, Value};
@@ -15,18 +15,19 @@ const KEYS: [&str; 4] = ["weights", "backbone", "prompts", "tokens"];
 /// # Errors
 /// A file that cannot be read.
 pub(super) fn hashes(recipe: &Table) -> Result<BTreeMap<String, String>, TrainError> {
-    let mut paths = Vec::new();
+    // Arms may share a file, which is read once.
+    let mut paths = BTreeSet::new();
     recipe.values().for_each(|value| collect(value, &mut paths));
     paths.into_iter().map(|path| Ok((path.clone(), files::hash(Path::new(&path))?))).collect()
 }
 
-fn collect(value: &Value, paths: &mut Vec<String>) {
+fn collect(value: &Value, paths: &mut BTreeSet<String>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| collect(value, paths)),
         Value::Table(table) => {
             for (key, value) in table {
                 match value {
-                    Value::String(path) if KEYS.contains(&key.as_str()) => paths.push(path.clone()),
+                    Value::String(path) if KEYS.contains(&key.as_str()) => drop(paths.insert(path.clone())),
                     _ => collect(value, paths),
                 }
             }
